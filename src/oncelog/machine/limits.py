@@ -1,0 +1,25 @@
+"""Limits of the machine: numbers that decide refuses by, as one value that is handed in.
+
+Evolve must not read them: events carry what was decided, so that other limits never change what an old
+journal means.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Limits(NamedTuple):
+    """What decide refuses by; tests use small ones to reach the edges.
+
+    producer_epoch_max: the largest epoch that a client is ever given; Kafka keeps Short.MAX for fencing alone,
+        so markers may carry one more than this and answers never do.
+    transaction_max_timeout_ms: Kafka's transaction.max.timeout.ms.
+    transaction_partitions_max: one commit is one journal entry, which names every partition.
+    transaction_offsets_max: the same, for the group offsets that one transaction may hold.
+    """
+
+    producer_epoch_max: int = 32_766
+    transaction_max_timeout_ms: int = 900_000
+    transaction_partitions_max: int = 10_000
+    transaction_offsets_max: int = 100_000

@@ -1,0 +1,288 @@
+"""The state: what is true at one journal position, nested as people think of it.
+
+Topics hold partitions; partitions hold producers, open transactions, extents and the aborted index;
+transactional ids, groups, configs and feature levels stand beside them. Only evolve writes it. It must not
+know how it changes (decide.py, evolve.py and the modules of each domain do), nor time, files or sockets.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from oncelog.machine.aborted_index import AbortedIndex
+from oncelog.machine.configs import ConfigValue, effective_topic_config
+from oncelog.machine.extents import Extents
+from oncelog.machine.limits import Limits
+
+if TYPE_CHECKING:
+    from oncelog.machine.group_state import Group
+
+TopicPartition = tuple[bytes, int]
+"""A partition as events and transactions name it: topic id and index."""
+
+
+class Partition:
+    """One partition's log: where its batches lie, who wrote them and which of them are undecided.
+
+    producers: a packed window per producer id (producer_window.py knows its layout).
+    open_transactions: the first offset of each producer's open transaction. Every transaction begins at the log
+        end, so the values ascend and the first one is the smallest.
+    """
+
+    __slots__ = (
+        "aborted",
+        "extents",
+        "index",
+        "leader_epoch",
+        "log_end_offset",
+        "log_start_offset",
+        "open_transactions",
+        "producers",
+        "topic",
+    )
+    BACK_REFERENCES: ClassVar[frozenset[str]] = frozenset({"topic"})
+
+    def __init__(self, topic: Topic, index: int) -> None:
+        self.topic = topic
+        self.index = index
+        self.log_start_offset = 0
+        self.log_end_offset = 0
+        self.leader_epoch = 0
+        self.producers: dict[int, bytes] = {}
+        self.open_transactions: dict[int, int] = {}
+        self.extents = Extents()
+        self.aborted = AbortedIndex()
+
+    @property
+    def last_stable_offset(self) -> int:
+        """Below it every transaction is decided; an exclusive bound, like the log end."""
+        for first_offset in self.open_transactions.values():
+            return max(first_offset, self.log_start_offset)
+        return self.log_end_offset
+
+    def __repr__(self) -> str:
+        return (
+            f"<Partition {self.topic.name}-{self.index} log start {self.log_start_offset}"
+            f" last stable {self.last_stable_offset} log end {self.log_end_offset}>"
+        )
+
+
+class ProduceRules(NamedTuple):
+    """The configs of a topic that every Produce is checked against, read once per change of a config."""
+
+    max_message_bytes: int
+    is_log_append_time: bool
+    timestamp_before_max_ms: int
+    timestamp_after_max_ms: int
+    segment_bytes: int
+
+
+class Topic:
+    """A topic: its partitions in order of their index, and its own configs (overrides only).
+
+    broker_configs is the state's one dict of broker-wide overrides, which a topic's configs fall back to.
+    config_version counts the changes of this topic's overrides.
+    """
+
+    __slots__ = (
+        "_config_values",
+        "_produce_rules",
+        "broker_configs",
+        "config_version",
+        "configs",
+        "id",
+        "name",
+        "partitions",
+    )
+    BACK_REFERENCES: ClassVar[frozenset[str]] = frozenset({"broker_configs"})
+
+    def __init__(self, topic_id: bytes, name: str, broker_configs: dict[str, str]) -> None:
+        assert len(topic_id) == 16
+        self.id = topic_id
+        self.name = name
+        self.partitions: list[Partition] = []
+        self.configs: dict[str, str] = {}
+        self.config_version = 0
+        self.broker_configs = broker_configs
+        self._config_values: dict[str, ConfigValue] = {}
+        self._produce_rules: ProduceRules | None = None
+
+    def config(self, name: str) -> ConfigValue:
+        """The effective value of a topic config: its override, the broker's, or the default."""
+        value = self._config_values.get(name)
+        if value is None:
+            value = effective_topic_config(name, self.configs, self.broker_configs)
+            self._config_values[name] = value
+        return value
+
+    @property
+    def produce_rules(self) -> ProduceRules:
+        rules = self._produce_rules
+        if rules is None:
+            rules = self._produce_rules = ProduceRules(
+                max_message_bytes=_whole(self.config("max.message.bytes")),
+                is_log_append_time=self.config("message.timestamp.type") == "LogAppendTime",
+                timestamp_before_max_ms=_whole(self.config("message.timestamp.before.max.ms")),
+                timestamp_after_max_ms=_whole(self.config("message.timestamp.after.max.ms")),
+                segment_bytes=_whole(self.config("segment.bytes")),
+            )
+        return rules
+
+    def forget_config_values(self) -> None:
+        """For evolve to call after every change of this topic's configs or of the broker's."""
+        self._config_values.clear()
+        self._produce_rules = None
+
+    def __repr__(self) -> str:
+        return f"<Topic {self.name} with {len(self.partitions)} partitions>"
+
+
+def _whole(value: ConfigValue) -> int:
+    assert isinstance(value, int), f"a config that should be a whole number is {value!r}"
+    return value
+
+
+class TransactionState(IntEnum):
+    """Kafka's states of a transactional id, by Kafka's numbers.
+
+    A transaction ends in one event, so Kafka's Prepare states and PrepareEpochFence don't exist here, and
+    a Dead transactional id is one that the state doesn't hold.
+    """
+
+    EMPTY = 0
+    ONGOING = 1
+    COMPLETE_COMMIT = 4
+    COMPLETE_ABORT = 5
+
+    @property
+    def kafka_name(self) -> str:
+        return _KAFKA_STATE_NAMES[self]
+
+
+_KAFKA_STATE_NAMES = {
+    TransactionState.EMPTY: "Empty",
+    TransactionState.ONGOING: "Ongoing",
+    TransactionState.COMPLETE_COMMIT: "CompleteCommit",
+    TransactionState.COMPLETE_ABORT: "CompleteAbort",
+}
+
+
+class PendingOffset(NamedTuple):
+    """A consumer offset that an open transaction would commit."""
+
+    offset: int
+    leader_epoch: int
+    metadata: str
+
+
+class TransactionalId:
+    """What is known of a transactional id: its producer, and its transaction where one is open.
+
+    previous_producer_id: the one that the current id was rotated from, or -1.
+    last_epoch: the epoch that its sender held when the current one was made, or -1; a retry of the request whose
+        answer was lost carries it and gets the same answer again.
+    producer_ids: every id that was ever given to it; all but the last are fenced wherever they appear.
+    ended_by_coordinator: the last transaction was aborted for its timeout, not by its producer.
+    partitions, groups: what the open transaction covers, in the order of their addition.
+    offsets: by group, the offsets that the open transaction would commit.
+    started_age_ms, started_wall_ms: when the open transaction began, or -1.
+    """
+
+    __slots__ = (
+        "ended_by_coordinator",
+        "groups",
+        "last_epoch",
+        "name",
+        "offsets",
+        "partitions",
+        "previous_producer_id",
+        "producer_epoch",
+        "producer_id",
+        "producer_ids",
+        "started_age_ms",
+        "started_wall_ms",
+        "state",
+        "timeout_ms",
+        "updated_age_ms",
+        "updated_wall_ms",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.producer_id = -1
+        self.producer_epoch = -1
+        self.previous_producer_id = -1
+        self.last_epoch = -1
+        self.producer_ids: list[int] = []
+        self.timeout_ms = 0
+        self.state = TransactionState.EMPTY
+        self.ended_by_coordinator = False
+        self.partitions: dict[TopicPartition, None] = {}
+        self.groups: dict[str, None] = {}
+        self.offsets: dict[str, dict[TopicPartition, PendingOffset]] = {}
+        self.started_age_ms = -1
+        self.started_wall_ms = -1
+        self.updated_age_ms = 0
+        self.updated_wall_ms = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<TransactionalId {self.name!r} {self.state.kafka_name}"
+            f" producer {self.producer_id} epoch {self.producer_epoch}>"
+        )
+
+
+class State:
+    """Everything that is true at one journal position.
+
+    topics by id, topic_ids by name; both always hold the same topics.
+    producer_owners: the transactional id that owns a producer id; ids without one are fenced per partition.
+    ongoing: the open transactions by their timeout, each in the order of their beginning, which for equal
+        timeouts is the order of their deadlines.
+    pending_offsets: by group, how many open transactions would commit an offset of each partition.
+    topics_version: moves with everything that Metadata tells (topics, partitions).
+    """
+
+    __slots__ = (
+        "broker_configs",
+        "feature_levels",
+        "features_epoch",
+        "groups",
+        "limits",
+        "next_producer_id",
+        "ongoing",
+        "pending_offsets",
+        "producer_owners",
+        "topic_ids",
+        "topics",
+        "topics_version",
+        "transactions",
+    )
+    BACK_REFERENCES: ClassVar[frozenset[str]] = frozenset({"limits"})
+
+    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - a tuple of constants
+        self.limits = limits
+        self.topics: dict[bytes, Topic] = {}
+        self.topic_ids: dict[str, bytes] = {}
+        self.topics_version = 0
+        self.groups: dict[str, Group] = {}
+        self.transactions: dict[str, TransactionalId] = {}
+        self.producer_owners: dict[int, str] = {}
+        self.next_producer_id = 0
+        self.ongoing: dict[int, dict[str, TransactionalId]] = {}
+        self.pending_offsets: dict[str, dict[TopicPartition, int]] = {}
+        self.broker_configs: dict[str, str] = {}
+        self.feature_levels: dict[str, int] = {"group.version": 1, "transaction.version": 2}
+        self.features_epoch = 0
+
+    def partition(self, topic_id: bytes, index: int) -> Partition | None:
+        """The partition of that name, or None where the topic or the index doesn't exist."""
+        topic = self.topics.get(topic_id)
+        if topic is None or not 0 <= index < len(topic.partitions):
+            return None
+        return topic.partitions[index]
+
+    def topic_named(self, name: str) -> Topic | None:
+        topic_id = self.topic_ids.get(name)
+        return None if topic_id is None else self.topics[topic_id]
