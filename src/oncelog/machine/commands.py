@@ -6,7 +6,200 @@ hashable values: no buffer, no connection, no future. Must not know sockets, the
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from oncelog.wire.errors import ErrorCode
+from oncelog.wire.records import BatchHeader
+
 # --- producers and transactions ---
+
+
+class ProduceBatch(NamedTuple):
+    """One record batch of a Produce request: where it should go, its parsed header and its size in bytes."""
+
+    topic_id: bytes
+    partition: int
+    header: BatchHeader
+    size: int
+
+
+class Produce(NamedTuple):
+    """Append these batches, each to its partition; one whole Produce request. The bytes travel beside it.
+
+    version: the request's API version, which tells how a transactional batch joins its transaction (KIP-890).
+    """
+
+    transactional_id: str | None
+    batches: tuple[ProduceBatch, ...]
+    version: int
+    client_id: str | None
+    host: str
+
+
+class ProduceResult(NamedTuple):
+    """What became of one batch; a reply to Produce has one for each, in the order of the batches.
+
+    base_offset: the batch's first offset, that of its first appending where it is a duplicate, or -1.
+    appended: the log has grown by it; false for a duplicate, whose error is NONE all the same.
+    message: for people, where there is more to say than the error's name.
+    """
+
+    error: ErrorCode
+    base_offset: int
+    log_append_time_ms: int
+    log_start_offset: int
+    appended: bool
+    message: str | None
+
+
+class InitProducerId(NamedTuple):
+    """Give me a producer id and an epoch that fences what came before (KIP-98, KIP-360).
+
+    producer_id, producer_epoch: what the sender holds, or -1 and -1 where it expects nothing.
+    """
+
+    transactional_id: str | None
+    timeout_ms: int
+    producer_id: int
+    producer_epoch: int
+    client_id: str | None
+    host: str
+
+
+class InitProducerIdReply(NamedTuple):
+    error: ErrorCode
+    producer_id: int = -1
+    producer_epoch: int = -1
+
+
+class AddPartitionsToTxn(NamedTuple):
+    """Let the transaction cover these partitions; with verify_only, say whether it does (KIP-890).
+
+    partitions: (topic id, index); a topic id that doesn't exist stands for a topic that doesn't.
+    """
+
+    transactional_id: str
+    producer_id: int
+    producer_epoch: int
+    partitions: tuple[tuple[bytes, int], ...]
+    verify_only: bool
+    client_id: str | None
+    host: str
+
+
+class AddPartitionsToTxnReply(NamedTuple):
+    """One error per partition, in the order asked; error is the one that they all share, or NONE."""
+
+    error: ErrorCode
+    partition_errors: tuple[ErrorCode, ...]
+
+
+class AddOffsetsToTxn(NamedTuple):
+    """Let the transaction cover committed offsets of this group."""
+
+    transactional_id: str
+    producer_id: int
+    producer_epoch: int
+    group_id: str
+    client_id: str | None
+    host: str
+
+
+class AddOffsetsToTxnReply(NamedTuple):
+    error: ErrorCode
+
+
+class OffsetToCommit(NamedTuple):
+    """A consumer's next offset in one partition; leader_epoch is -1 where the consumer doesn't know it."""
+
+    topic_id: bytes
+    partition: int
+    offset: int
+    leader_epoch: int
+    metadata: str | None
+
+
+class TxnOffsetCommit(NamedTuple):
+    """Commit these offsets when the transaction commits (KIP-98, KIP-447).
+
+    version: the request's API version; from 5 on the group joins the transaction by this alone (KIP-890).
+    generation_id, member_id, group_instance_id: -1, "" and None where the sender doesn't name itself.
+    """
+
+    transactional_id: str
+    group_id: str
+    producer_id: int
+    producer_epoch: int
+    generation_id: int
+    member_id: str
+    group_instance_id: str | None
+    version: int
+    offsets: tuple[OffsetToCommit, ...]
+    client_id: str | None
+    host: str
+
+
+class TxnOffsetCommitReply(NamedTuple):
+    """One error per offset, in the order asked."""
+
+    errors: tuple[ErrorCode, ...]
+
+
+class EndTxn(NamedTuple):
+    """Commit or abort the open transaction.
+
+    transactions_v2: the request is of the second generation (version 5 on), where each transaction has an epoch
+        of its own (KIP-890).
+    """
+
+    transactional_id: str
+    producer_id: int
+    producer_epoch: int
+    commit: bool
+    transactions_v2: bool
+    client_id: str | None
+    host: str
+
+
+class EndTxnReply(NamedTuple):
+    """producer_id and producer_epoch are those of the next transaction, or -1 and -1 with an error."""
+
+    error: ErrorCode
+    producer_id: int = -1
+    producer_epoch: int = -1
+
+
+class AbortTimedOutTransaction(NamedTuple):
+    """Abort the transaction of this producer and epoch if it is open past its timeout; sent by the broker itself."""
+
+    transactional_id: str
+    producer_id: int
+    producer_epoch: int
+
+
+class ExpireTransactionalId(NamedTuple):
+    """Forget a transactional id without an open transaction that nobody has used for so long."""
+
+    transactional_id: str
+    producer_id: int
+    producer_epoch: int
+    idle_ms: int
+
+
+class ExpireProducers(NamedTuple):
+    """Let a partition forget these producers as far as they are idle for so long and have no open transaction."""
+
+    topic_id: bytes
+    partition: int
+    producer_ids: tuple[int, ...]
+    idle_ms: int
+
+
+class HousekeepingReply(NamedTuple):
+    """The broker's answer to itself: NONE, or why nothing was done."""
+
+    error: ErrorCode
+
 
 # --- topics, configs, features ---
 

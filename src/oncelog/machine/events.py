@@ -7,8 +7,172 @@ Must not know where an entry lies or how it becomes durable.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+from oncelog.wire.definition import (
+    Event,
+    Struct,
+    array,
+    bool_,
+    field,
+    int8,
+    int16,
+    int32,
+    int64,
+    string,
+    uuid,
+)
+
 # --- topics, configs, features: kinds 1 to 9 ---
 
 # --- producers and transactions: kinds 10 to 29 ---
+
+
+class EndReason(IntEnum):
+    """Who ended a transaction: its producer, a newer producer of its transactional id, or its timeout."""
+
+    CLIENT = 0
+    NEWER_PRODUCER = 1
+    TIMEOUT = 2
+
+
+class BatchAppended(Event, kind=10, versions="1"):
+    """A batch was appended to a partition; the bytes are the next in the entry's payload.
+
+    log_append_time: the topic dates records by the entry's wall clock, which max_timestamp then is.
+    """
+
+    topic_id: bytes = field(uuid)
+    partition: int = field(int32)
+    base_offset: int = field(int64)
+    last_offset_delta: int = field(int32)
+    max_timestamp: int = field(int64)
+    size: int = field(int32)
+    producer_id: int = field(int64, default=-1)
+    producer_epoch: int = field(int16, default=-1)
+    base_sequence: int = field(int32, default=-1)
+    is_transactional: bool = field(bool_)
+    log_append_time: bool = field(bool_)
+
+
+class ProducerIdAssigned(Event, kind=11, versions="1"):
+    """A producer without a transactional id was given an id; its epoch is 0."""
+
+    producer_id: int = field(int64)
+    client_id: str | None = field(string, nullable="1+", default=None)
+    host: str = field(string)
+
+
+class TransactionalIdInitialized(Event, kind=12, versions="1"):
+    """A transactional id was given a producer id and epoch that fence all earlier ones.
+
+    previous_producer_id: the id that this one was rotated from, or -1.
+    last_epoch: the epoch that the sender held, or -1; a retry is known by it.
+    """
+
+    transactional_id: str = field(string)
+    producer_id: int = field(int64)
+    producer_epoch: int = field(int16)
+    previous_producer_id: int = field(int64, default=-1)
+    last_epoch: int = field(int16, default=-1)
+    timeout_ms: int = field(int32)
+    client_id: str | None = field(string, nullable="1+", default=None)
+    host: str = field(string)
+
+
+class TransactionPartition(Struct):
+    topic_id: bytes = field(uuid)
+    partition: int = field(int32)
+
+
+class TransactionPartitionsAdded(Event, kind=13, versions="1"):
+    """The transaction covers these partitions too; it begins with this where none was open."""
+
+    transactional_id: str = field(string)
+    producer_id: int = field(int64)
+    producer_epoch: int = field(int16)
+    partitions: list[TransactionPartition] = field(array(TransactionPartition))
+
+
+class TransactionGroupAdded(Event, kind=14, versions="1"):
+    """The transaction covers committed offsets of this group; it begins with this where none was open."""
+
+    transactional_id: str = field(string)
+    producer_id: int = field(int64)
+    producer_epoch: int = field(int16)
+    group_id: str = field(string)
+
+
+class TransactionOffset(Struct):
+    """A consumer's next offset in one partition."""
+
+    topic_id: bytes = field(uuid)
+    partition: int = field(int32)
+    offset: int = field(int64)
+    leader_epoch: int = field(int32, default=-1)
+    metadata: str = field(string)
+
+
+class TransactionOffsetsAdded(Event, kind=15, versions="1"):
+    """The transaction would commit these offsets of a group; the group joins the transaction with it."""
+
+    transactional_id: str = field(string)
+    producer_id: int = field(int64)
+    producer_epoch: int = field(int16)
+    group_id: str = field(string)
+    offsets: list[TransactionOffset] = field(array(TransactionOffset))
+
+
+class TransactionMarker(Struct):
+    """The offset of the transaction's marker in one partition."""
+
+    topic_id: bytes = field(uuid)
+    partition: int = field(int32)
+    offset: int = field(int64)
+
+
+class GroupOffsets(Struct):
+    group_id: str = field(string)
+    offsets: list[TransactionOffset] = field(array(TransactionOffset))
+
+
+class TransactionEnded(Event, kind=16, versions="1"):
+    """A transaction was committed or aborted, in all its partitions and groups at once.
+
+    Its markers share one control batch, the next bytes in the entry's payload; there is none without markers.
+    producer_id, producer_epoch: the producer whose transaction it was.
+    marker_epoch: the epoch that the markers carry, and that its partitions refuse older ones by from now on.
+    next_producer_id, next_producer_epoch: whose the next transaction is.
+    offsets: the group offsets that were committed; empty when it was aborted.
+    reason: an EndReason.
+    """
+
+    transactional_id: str = field(string)
+    producer_id: int = field(int64)
+    producer_epoch: int = field(int16)
+    committed: bool = field(bool_)
+    reason: int = field(int8)
+    marker_epoch: int = field(int16)
+    next_producer_id: int = field(int64)
+    next_producer_epoch: int = field(int16)
+    markers: list[TransactionMarker] = field(array(TransactionMarker))
+    offsets: list[GroupOffsets] = field(array(GroupOffsets))
+    client_id: str | None = field(string, nullable="1+", default=None)
+    host: str = field(string)
+
+
+class TransactionalIdExpired(Event, kind=17, versions="1"):
+    """A transactional id that nobody used was forgotten, with the producer ids that it owned."""
+
+    transactional_id: str = field(string)
+
+
+class ProducersForgotten(Event, kind=18, versions="1"):
+    """A partition forgot producers that were idle; their next batch may begin at any sequence."""
+
+    topic_id: bytes = field(uuid)
+    partition: int = field(int32)
+    producer_ids: list[int] = field(array(int64))
+
 
 # --- groups and committed offsets: kinds 30 to 49 ---
