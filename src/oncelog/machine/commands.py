@@ -42,6 +42,7 @@ class ProduceResult(NamedTuple):
     base_offset: the batch's first offset, that of its first appending where it is a duplicate, or -1.
     appended: the log has grown by it; false for a duplicate, whose error is NONE all the same.
     message: for people, where there is more to say than the error's name.
+    timestamp_range_ms: with INVALID_TIMESTAMP, the earliest and the latest timestamp that were acceptable.
     """
 
     error: ErrorCode
@@ -49,7 +50,8 @@ class ProduceResult(NamedTuple):
     log_append_time_ms: int
     log_start_offset: int
     appended: bool
-    message: str | None
+    message: str | None = None
+    timestamp_range_ms: tuple[int, int] | None = None
 
 
 class InitProducerId(NamedTuple):

@@ -39,7 +39,7 @@ class EndReason(IntEnum):
 class BatchAppended(Event, kind=10, versions="1"):
     """A batch was appended to a partition; the bytes are the next in the entry's payload.
 
-    log_append_time: the topic dates records by the entry's wall clock, which max_timestamp then is.
+    is_log_append_time: the topic dates records by the entry's wall clock, which max_timestamp then is.
     """
 
     topic_id: bytes = field(uuid)
@@ -52,7 +52,7 @@ class BatchAppended(Event, kind=10, versions="1"):
     producer_epoch: int = field(int16, default=-1)
     base_sequence: int = field(int32, default=-1)
     is_transactional: bool = field(bool_)
-    log_append_time: bool = field(bool_)
+    is_log_append_time: bool = field(bool_)
 
 
 class ProducerIdAssigned(Event, kind=11, versions="1"):
