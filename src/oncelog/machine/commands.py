@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from oncelog.machine.group_state import Member
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.records import BatchHeader
 
@@ -206,3 +207,85 @@ class HousekeepingReply(NamedTuple):
 # --- topics, configs, features ---
 
 # --- groups and committed offsets ---
+
+
+class StartGeneration(NamedTuple):
+    """Let a rebalance of a group be complete: these are its members now; without any, the group is Empty.
+
+    generation: the one that the sender takes for the current one; the new one is the next.
+    """
+
+    group_id: str
+    generation: int
+    protocol_type: str
+    protocol: str | None
+    leader: str | None
+    members: tuple[Member, ...]
+
+
+class StoreAssignment(NamedTuple):
+    """What the leader assigned to the members of a generation; members without an entry get nothing."""
+
+    group_id: str
+    generation: int
+    assignments: tuple[tuple[str, bytes], ...]
+
+
+class ReplaceStaticMember(NamedTuple):
+    """A static member came back: it keeps its place and assignment under a new member id (KIP-345)."""
+
+    group_id: str
+    generation: int
+    old_member_id: str
+    member: Member
+
+
+class CommitOffsets(NamedTuple):
+    """Commit these offsets now, outside of any transaction.
+
+    generation_id, member_id, group_instance_id: -1, "" and None where the sender doesn't name itself.
+    retention_ms: how long to keep them whatever else is true, or -1.
+    """
+
+    group_id: str
+    generation_id: int
+    member_id: str
+    group_instance_id: str | None
+    version: int
+    retention_ms: int
+    offsets: tuple[OffsetToCommit, ...]
+
+
+class DeleteOffsets(NamedTuple):
+    """Forget the group's offsets of these partitions, pending ones included (KIP-496)."""
+
+    group_id: str
+    partitions: tuple[tuple[bytes, int], ...]
+
+
+class DeleteOffsetsReply(NamedTuple):
+    """One error per partition, in the order asked; error is the one that they all share, or NONE."""
+
+    error: ErrorCode
+    partition_errors: tuple[ErrorCode, ...]
+
+
+class DeleteGroup(NamedTuple):
+    """Forget a group without members, with its offsets, pending ones included."""
+
+    group_id: str
+
+
+class ExpireOffsets(NamedTuple):
+    """Forget the group's offsets of these partitions as far as nobody needs them; sent by the broker itself.
+
+    An Empty group that is left without offsets is forgotten, too. retention_ms: offsets.retention.minutes.
+    """
+
+    group_id: str
+    partitions: tuple[tuple[bytes, int], ...]
+    retention_ms: int
+
+
+class GroupReply(NamedTuple):
+    error: ErrorCode

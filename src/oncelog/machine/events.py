@@ -14,6 +14,7 @@ from oncelog.wire.definition import (
     Struct,
     array,
     bool_,
+    bytes_,
     field,
     int8,
     int16,
@@ -176,3 +177,94 @@ class ProducersForgotten(Event, kind=18, versions="1"):
 
 
 # --- groups and committed offsets: kinds 30 to 49 ---
+
+
+class GroupMemberProtocol(Struct):
+    name: str = field(string)
+    metadata: bytes = field(bytes_)
+
+
+class GroupMember(Struct):
+    """A member as the coordinator knew it; its protocols are in its order of preference."""
+
+    member_id: str = field(string)
+    group_instance_id: str | None = field(string, nullable="1+", default=None)
+    client_id: str = field(string)
+    client_host: str = field(string)
+    session_timeout_ms: int = field(int32)
+    rebalance_timeout_ms: int = field(int32)
+    protocols: list[GroupMemberProtocol] = field(array(GroupMemberProtocol))
+
+
+class GenerationStarted(Event, kind=30, versions="1"):
+    """A rebalance was complete: the group has these members, who wait for their leader's assignment.
+
+    Without members the group is Empty and has neither protocol nor leader.
+    """
+
+    group_id: str = field(string)
+    generation: int = field(int32)
+    protocol_type: str = field(string)
+    protocol: str | None = field(string, nullable="1+", default=None)
+    leader: str | None = field(string, nullable="1+", default=None)
+    members: list[GroupMember] = field(array(GroupMember))
+
+
+class GroupAssignment(Struct):
+    member_id: str = field(string)
+    assignment: bytes = field(bytes_)
+
+
+class AssignmentStored(Event, kind=31, versions="1"):
+    """The leader's assignment of a generation: one entry for each member."""
+
+    group_id: str = field(string)
+    generation: int = field(int32)
+    assignments: list[GroupAssignment] = field(array(GroupAssignment))
+
+
+class StaticMemberReplaced(Event, kind=32, versions="1"):
+    """A static member came back under a new member id and took its own place."""
+
+    group_id: str = field(string)
+    old_member_id: str = field(string)
+    member: GroupMember = field(GroupMember)
+
+
+class GroupOffset(Struct):
+    """A consumer's next offset in one partition."""
+
+    topic_id: bytes = field(uuid)
+    partition: int = field(int32)
+    offset: int = field(int64)
+    leader_epoch: int = field(int32, default=-1)
+    metadata: str = field(string)
+
+
+class OffsetsCommitted(Event, kind=33, versions="1"):
+    """Offsets were committed outside of a transaction; the group begins with it where there was none.
+
+    expires_age_ms: when they are forgotten whatever else is true, or -1.
+    """
+
+    group_id: str = field(string)
+    expires_age_ms: int = field(int64, default=-1)
+    offsets: list[GroupOffset] = field(array(GroupOffset))
+
+
+class GroupPartition(Struct):
+    topic_id: bytes = field(uuid)
+    partition: int = field(int32)
+
+
+class OffsetsDeleted(Event, kind=34, versions="1"):
+    """The group's offsets of these partitions are forgotten, pending ones included."""
+
+    group_id: str = field(string)
+    partitions: list[GroupPartition] = field(array(GroupPartition))
+
+
+class GroupDeleted(Event, kind=35, versions="1"):
+    """The group is forgotten with all its offsets, pending ones included."""
+
+    group_id: str = field(string)

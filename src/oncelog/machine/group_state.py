@@ -34,8 +34,6 @@ class Member(NamedTuple):
 class CommittedOffset(NamedTuple):
     """A committed offset of one partition.
 
-    order: the place of this commit among the group's commits; a transactional commit counts from when its
-        offsets were sent, so that it doesn't overwrite a plain commit that came after that.
     committed_age_ms drives expiry; committed_wall_ms dates the commit for people.
     expires_age_ms: when to forget it whatever else is true (OffsetCommit up to version 4), or -1.
     """
@@ -46,7 +44,6 @@ class CommittedOffset(NamedTuple):
     committed_wall_ms: int
     committed_age_ms: int
     expires_age_ms: int
-    order: int
 
 
 class Group:
@@ -58,12 +55,10 @@ class Group:
     static_members: the member ids by group instance id; always those of `members`.
     assignments: by member id, exactly those of `members`; None until the leader has sent them.
     empty_since_age_ms: when the generation without members began; offsets expire from then.
-    commits: how many commits the group has seen, plain ones and those of transactions.
     """
 
     __slots__ = (
         "assignments",
-        "commits",
         "empty_since_age_ms",
         "generation",
         "id",
@@ -86,7 +81,6 @@ class Group:
         self.assignments: dict[str, bytes] | None = None
         self.empty_since_age_ms = age_ms
         self.offsets: dict[tuple[bytes, int], CommittedOffset] = {}
-        self.commits = 0
 
     @property
     def is_empty(self) -> bool:
