@@ -16,6 +16,7 @@ CHUNK_EXTENTS = 1024
 # payload offset (32 bits), stamped (1 bit), size (31 bits).
 _WORDS = 5
 _LAST_OFFSET = 1
+_MAX_TIMESTAMP = 2
 _POSITION = 3
 _CHUNK_WORDS = CHUNK_EXTENTS * _WORDS
 _STAMPED = 1 << 31
@@ -133,6 +134,19 @@ class Extents:
             else:
                 end = middle
         return low * CHUNK_EXTENTS + first
+
+    def first_reaching(self, timestamp: int) -> int:
+        """The index of the first extent with a record of that timestamp or later; len(self) where none has."""
+        for number, words in enumerate(self._chunks):
+            timestamps = words[_MAX_TIMESTAMP::_WORDS]
+            if max(timestamps) >= timestamp:
+                within = next(i for i, newest in enumerate(timestamps) if newest >= timestamp)
+                return number * CHUNK_EXTENTS + within
+        return len(self)
+
+    def newest_timestamp(self) -> int:
+        """The largest timestamp of any record, or -1 where there are no extents."""
+        return max((max(words[_MAX_TIMESTAMP::_WORDS]) for words in self._chunks), default=-1)
 
     def drop_before(self, position: int) -> int:
         """Forget the whole chunks that lie before a journal position; says how many extents that were."""

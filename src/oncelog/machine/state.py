@@ -169,11 +169,15 @@ _KAFKA_STATE_NAMES = {
 
 
 class PendingOffset(NamedTuple):
-    """A consumer offset that an open transaction would commit."""
+    """A consumer offset that an open transaction would commit.
+
+    order: counts the additions of pending offsets; of two for one partition, the one added later wins.
+    """
 
     offset: int
     leader_epoch: int
     metadata: str
+    order: int
 
 
 class TransactionalId:
@@ -240,7 +244,8 @@ class State:
     producer_owners: the transactional id that owns a producer id; ids without one are fenced per partition.
     ongoing: the open transactions by their timeout, each in the order of their beginning, which for equal
         timeouts is the order of their deadlines.
-    pending_offsets: by group, how many open transactions would commit an offset of each partition.
+    pending_offsets: by group and partition, the transactional ids whose open transactions would commit an offset
+        there (pending_offsets.py); pending_offsets_added counts how often some were added.
     topics_version: moves with everything that Metadata tells (topics, partitions).
     """
 
@@ -253,6 +258,7 @@ class State:
         "next_producer_id",
         "ongoing",
         "pending_offsets",
+        "pending_offsets_added",
         "producer_owners",
         "topic_ids",
         "topics",
@@ -271,7 +277,8 @@ class State:
         self.producer_owners: dict[int, str] = {}
         self.next_producer_id = 0
         self.ongoing: dict[int, dict[str, TransactionalId]] = {}
-        self.pending_offsets: dict[str, dict[TopicPartition, int]] = {}
+        self.pending_offsets: dict[str, dict[TopicPartition, set[str]]] = {}
+        self.pending_offsets_added = 0
         self.broker_configs: dict[str, str] = {}
         self.feature_levels: dict[str, int] = {"group.version": 1, "transaction.version": 2}
         self.features_epoch = 0
