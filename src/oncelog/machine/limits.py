@@ -17,9 +17,15 @@ class Limits(NamedTuple):
     transaction_max_timeout_ms: Kafka's transaction.max.timeout.ms.
     transaction_partitions_max: one commit is one journal entry, which names every partition.
     transaction_offsets_max: the same, for the group offsets that one transaction may hold.
+    groups_max: about 1 KB each while they are idle.
+    group_members_max: Kafka's group.max.size; a generation is one event, which names every member.
+    group_offsets_max: partitions that one group may have committed offsets of, about 300 bytes each.
     """
 
     producer_epoch_max: int = 32_766
     transaction_max_timeout_ms: int = 900_000
     transaction_partitions_max: int = 10_000
     transaction_offsets_max: int = 100_000
+    groups_max: int = 100_000
+    group_members_max: int = 10_000
+    group_offsets_max: int = 100_000
