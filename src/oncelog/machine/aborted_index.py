@@ -17,7 +17,8 @@ _MARKER_OFFSET = 2
 class AbortedTransaction(NamedTuple):
     """One aborted transaction on this partition.
 
-    last_stable_offset: as it was when the transaction completed. Whatever completed later began at or after it.
+    last_stable_offset: as it was when the transaction completed. Whatever completed later began at or after
+        it.
     """
 
     producer_id: int
@@ -37,11 +38,14 @@ class AbortedIndex:
     def __len__(self) -> int:
         return len(self._words) // _WORDS
 
-    def append(self, producer_id: int, first_offset: int, marker_offset: int, last_stable_offset: int) -> None:
+    def append(
+        self, producer_id: int, first_offset: int, marker_offset: int, last_stable_offset: int
+    ) -> None:
         """last_stable_offset: the partition's right after this transaction completed."""
         words = self._words
-        assert first_offset < marker_offset and first_offset < last_stable_offset
-        assert not words or words[-2] < marker_offset and words[-1] <= last_stable_offset
+        assert first_offset < marker_offset
+        assert last_stable_offset <= marker_offset + 1
+        assert not words or (words[-2] < marker_offset and words[-1] <= last_stable_offset)
         words.extend((producer_id, first_offset, marker_offset, last_stable_offset))
 
     def entry(self, index: int) -> AbortedTransaction:
@@ -50,11 +54,11 @@ class AbortedIndex:
         return AbortedTransaction(*self._words[index * _WORDS : (index + 1) * _WORDS])
 
     def overlapping(self, fetch_offset: int, end_offset: int) -> list[tuple[int, int]]:
-        """(producer id, first offset) of each that overlaps [fetch_offset, end_offset), in order of the markers.
+        """(producer id, first offset) of each that overlaps [fetch_offset, end_offset), in marker order.
 
         The marker may lie at or above end_offset: records below it are aborted all the same. The walk stops
-        at the first entry whose last stable offset reaches end_offset, for what was open then, or began later,
-        begins no lower (Kafka's TransactionIndex.collectAbortedTxns).
+        at the first entry whose last stable offset reaches end_offset, for what was open then, or began
+        later, begins no lower (Kafka's TransactionIndex.collectAbortedTxns).
         """
         words = self._words
         found = []

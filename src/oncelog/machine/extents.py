@@ -26,8 +26,8 @@ _SIZE_MASK = _STAMPED - 1
 class Extent(NamedTuple):
     """Adjacent batches of one partition in one entry.
 
-    stamped: the bytes carry their base offsets and leader epoch. A control batch that several partitions share
-        cannot, and is stamped for each of them when it is read.
+    stamped: the bytes carry their base offsets and leader epoch. A control batch that several partitions
+        share cannot, and is stamped for each of them when it is read.
     """
 
     base_offset: int
@@ -67,7 +67,9 @@ class Extents:
 
         Unstamped bytes stay by themselves, so that a reader stamps exactly one batch.
         """
-        assert last_offset >= base_offset and 0 < size < _STAMPED and 0 <= payload_offset < _STAMPED
+        assert last_offset >= base_offset
+        assert 0 < size < _STAMPED
+        assert 0 <= payload_offset < _STAMPED
         chunks = self._chunks
         if chunks:
             words = chunks[-1]
@@ -136,7 +138,7 @@ class Extents:
         return low * CHUNK_EXTENTS + first
 
     def first_reaching(self, timestamp: int) -> int:
-        """The index of the first extent with a record of that timestamp or later; len(self) where none has."""
+        """The index of the first extent with a record of that timestamp or later; len(self) for none."""
         for number, words in enumerate(self._chunks):
             timestamps = words[_MAX_TIMESTAMP::_WORDS]
             if max(timestamps) >= timestamp:

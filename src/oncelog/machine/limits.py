@@ -12,8 +12,8 @@ from typing import NamedTuple
 class Limits(NamedTuple):
     """What decide refuses by; tests use small ones to reach the edges.
 
-    producer_epoch_max: the largest epoch that a client is ever given; Kafka keeps Short.MAX for fencing alone,
-        so markers may carry one more than this and answers never do.
+    producer_epoch_max: the largest epoch that a client is ever given; Kafka keeps Short.MAX for fencing
+        alone, so markers may carry one more than this and answers never do.
     transaction_max_timeout_ms: Kafka's transaction.max.timeout.ms.
     transaction_partitions_max: one commit is one journal entry, which names every partition.
     transaction_offsets_max: the same, for the group offsets that one transaction may hold.

@@ -1,7 +1,8 @@
 """Pending offsets: what open transactions would commit for groups, found from either side.
 
-A pending offset stands in its transaction and is known to its group, so that OffsetFetch can tell that an offset
-is not stable (KIP-447). Only evolve calls what changes something here. It must not know groups' generations.
+A pending offset stands in its transaction and is known to its group, so that OffsetFetch can tell that an
+offset is not stable (KIP-447). Only evolve calls what changes something here. It must not know groups'
+generations.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def has_pending(state: State, group_id: str) -> bool:
 def add(
     state: State, transaction: TransactionalId, group_id: str, offsets: Iterable[TransactionOffset]
 ) -> None:
-    """The transaction would commit these; a later offset for the same partition takes the earlier one's place."""
+    """The transaction would commit these; a later offset of a partition takes the earlier one's place."""
     state.pending_offsets_added += 1
     order = state.pending_offsets_added
     of_transaction = transaction.offsets.setdefault(group_id, {})
@@ -50,8 +51,8 @@ def drop_all(state: State, transaction: TransactionalId) -> None:
 def commit_all(state: State, transaction: TransactionalId) -> None:
     """The transaction was committed: nothing of it is pending any more, nor what was pending before it.
 
-    Of two transactions that would commit an offset of one partition, the later one wins, in whichever order they
-    end (Kafka compares the log positions of the offsets).
+    Of two transactions that would commit an offset of one partition, the later one wins, in whichever order
+    they end (Kafka compares the log positions of the offsets).
     """
     for group_id, offsets in transaction.offsets.items():
         for partition, committed in offsets.items():

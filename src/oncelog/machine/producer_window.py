@@ -19,8 +19,8 @@ BATCHES_MAX = 5
 RUN_MAX = 1 << 30
 """Where counting a run stops: half the circle, so that "behind" and "ahead" stay two different things."""
 
-# epoch, last sequence (-1: no batch in this epoch), run, age_ms of the last change, last timestamp; then, oldest
-# first, each remembered batch: base sequence, last sequence, base offset, timestamp.
+# epoch, last sequence (-1: no batch in this epoch), run, age_ms of the last change, last timestamp; then,
+# oldest first, each remembered batch: base sequence, last sequence, base offset, timestamp.
 _HEADER = Struct(">hiIqq")
 _BATCH = Struct(">iiqq")
 _HEADER_SIZE = _HEADER.size
@@ -148,8 +148,9 @@ def appended(
 def marked(window: bytes | None, epoch: int, timestamp: int, age_ms: int) -> bytes:
     """The window after a transaction's marker.
 
-    A marker of the same epoch (EndTxn up to version 4) leaves the batches, and the sequence goes on; one of a newer
-    epoch fences the older ones, also where the producer was not remembered, and the next batch begins at 0.
+    A marker of the same epoch (EndTxn up to version 4) leaves the batches, and the sequence goes on; one of a
+    newer epoch fences the older ones, also where the producer was not remembered, and the next batch begins
+    at 0.
     """
     if window is not None:
         stored_epoch, last_sequence, run, _, _ = _read_header(window)
@@ -170,4 +171,6 @@ def age_ms_of(window: bytes) -> int:
 
 def unpack(window: bytes) -> Window:
     header = _read_header(window)
-    return Window(*header, tuple(RememberedBatch(*batch) for batch in _iterate_batches(window[_HEADER_SIZE:])))
+    return Window(
+        *header, tuple(RememberedBatch(*batch) for batch in _iterate_batches(window[_HEADER_SIZE:]))
+    )

@@ -1,8 +1,8 @@
 """Producing: decide and evolve of Produce, and forgetting producers that are idle.
 
-What a batch's header tells is checked against the topic's configs, the transaction and the producer's window, in
-Kafka's order (UnifiedLog.append, ProducerAppendInfo, KIP-890). Structure and checksums were checked before. It
-must not know the bytes of a batch, how transactions end, or what groups are.
+What a batch's header tells is checked against the topic's configs, the transaction and the producer's window,
+in Kafka's order (UnifiedLog.append, ProducerAppendInfo, KIP-890). Structure and checksums were checked
+before. It must not know the bytes of a batch, how transactions end, or what groups are.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ ERRORS_WITHOUT_LOG_START = frozenset(
 """Kafka answers log start -1 with errors that it expects of clients, and the real one with all others."""
 
 
-def decide_produce(state: State, command: Produce, time: Time) -> tuple[list[Event], tuple[ProduceResult, ...]]:
+def decide_produce(
+    state: State, command: Produce, time: Time
+) -> tuple[list[Event], tuple[ProduceResult, ...]]:
     """Each batch by itself: one that is refused doesn't keep another from being appended."""
     batches = command.batches
     if len(batches) == 1 and command.transactional_id is None:
@@ -155,7 +157,8 @@ def _decide_batch(
             return None, _refused(error, partition)
     rules = topic.produce_rules
     is_log_append_time = rules.is_log_append_time
-    # One comparison for what is almost always so: a batch of moderate size, dated by its producer, and not early.
+    # One comparison for what is almost always so: a batch of moderate size, dated by its producer, and not
+    # early.
     if (
         is_log_append_time
         or size > rules.max_message_bytes
@@ -196,7 +199,7 @@ def _transaction_error(
     transaction: TransactionalId | None,
     partition: Partition,
 ) -> ErrorCode:
-    """Whether a transactional batch may be part of its transaction; from version 12 on it may join it (KIP-890).
+    """Whether a transactional batch is part of its transaction; from version 12 on it may join it (KIP-890).
 
     Produce tells every fenced producer INVALID_PRODUCER_EPOCH, never PRODUCER_FENCED.
     """
@@ -258,7 +261,9 @@ def _sequence_refusal(
     """The producer's epoch and sequence; None where the batch is the next one (law 3, law 4)."""
     producer_id, epoch, base_sequence = header.producer_id, header.producer_epoch, header.base_sequence
     if base_sequence < 0 or epoch < 0:
-        return _refused(ErrorCode.INVALID_RECORD, partition, "a producer's batch needs an epoch and a sequence")
+        return _refused(
+            ErrorCode.INVALID_RECORD, partition, "a producer's batch needs an epoch and a sequence"
+        )
     if not is_transactional:
         owner = state.producer_owners.get(producer_id)
         if owner is not None:
@@ -276,7 +281,9 @@ def _sequence_refusal(
     )
     if placing is Placing.NEXT:
         if not is_transactional and producer_id in partition.open_transactions:
-            return _refused(ErrorCode.INVALID_TXN_STATE, partition, "the producer has a transaction open here")
+            return _refused(
+                ErrorCode.INVALID_TXN_STATE, partition, "the producer has a transaction open here"
+            )
         return None
     if placing is Placing.DUPLICATE:
         assert window is not None
@@ -326,9 +333,7 @@ def evolve_batch_appended(state: State, event: BatchAppended, at: At) -> None:
     payload_offset = at.payload_offset
     size = event.size
     max_timestamp = event.max_timestamp
-    partition.extents.append(
-        base_offset, last_offset, max_timestamp, at.position, payload_offset, size, True
-    )
+    partition.extents.append(base_offset, last_offset, max_timestamp, at.position, payload_offset, size, True)
     at.payload_offset = payload_offset + size
     partition.log_end_offset = last_offset + 1
     producer_id = event.producer_id
@@ -351,7 +356,9 @@ def evolve_batch_appended(state: State, event: BatchAppended, at: At) -> None:
 def evolve_producers_forgotten(state: State, event: ProducersForgotten, at: At) -> None:  # noqa: ARG001
     partition = state.topics[event.topic_id].partitions[event.partition]
     for producer_id in event.producer_ids:
-        assert producer_id not in partition.open_transactions, "a producer in a transaction is never forgotten"
+        assert producer_id not in partition.open_transactions, (
+            "a producer in a transaction is never forgotten"
+        )
         del partition.producers[producer_id]
 
 

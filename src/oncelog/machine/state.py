@@ -26,8 +26,8 @@ class Partition:
     """One partition's log: where its batches lie, who wrote them and which of them are undecided.
 
     producers: a packed window per producer id (producer_window.py knows its layout).
-    open_transactions: the first offset of each producer's open transaction. Every transaction begins at the log
-        end, so the values ascend and the first one is the smallest.
+    open_transactions: the first offset of each producer's open transaction. Every transaction begins at the
+        log end, so the values ascend and the first one is the smallest.
     """
 
     __slots__ = (
@@ -184,8 +184,8 @@ class TransactionalId:
     """What is known of a transactional id: its producer, and its transaction where one is open.
 
     previous_producer_id: the one that the current id was rotated from, or -1.
-    last_epoch: the epoch that its sender held when the current one was made, or -1; a retry of the request whose
-        answer was lost carries it and gets the same answer again.
+    last_epoch: the epoch that its sender held when the current one was made, or -1; a retry of the request
+        whose answer was lost carries it and gets the same answer again.
     producer_ids: every id that was ever given to it; all but the last are fenced wherever they appear.
     ended_by_coordinator: the last transaction was aborted for its timeout, not by its producer.
     partitions, groups: what the open transaction covers, in the order of their addition.
@@ -244,8 +244,8 @@ class State:
     producer_owners: the transactional id that owns a producer id; ids without one are fenced per partition.
     ongoing: the open transactions by their timeout, each in the order of their beginning, which for equal
         timeouts is the order of their deadlines.
-    pending_offsets: by group and partition, the transactional ids whose open transactions would commit an offset
-        there (pending_offsets.py); pending_offsets_added counts how often some were added.
+    pending_offsets: by group and partition, the transactional ids whose open transactions would commit an
+        offset there (pending_offsets.py); pending_offsets_added counts how often some were added.
     topics_version: moves with everything that Metadata tells (topics, partitions).
     """
 

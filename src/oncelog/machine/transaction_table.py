@@ -1,10 +1,10 @@
 """The transaction's states and transitions as one table, from which decide, the documents and the tests read.
 
-A row says, for what happens in a state: the answer, the state after it, how many epochs the producer moves on, and
-whether the open transaction ends. It must not know how an event is made of that.
+A row says, for what happens in a state: the answer, the state after it, how many epochs the producer moves
+on, and whether the open transaction ends. It must not know how an event is made of that.
 
-Kafka's own table (TransactionCoordinator.scala, KIP-98, KIP-360, KIP-890) has Prepare states between Ongoing and
-Complete; here a transaction ends in one event, so that nothing can happen in between and no request is
+Kafka's own table (TransactionCoordinator.scala, KIP-98, KIP-360, KIP-890) has Prepare states between Ongoing
+and Complete; here a transaction ends in one event, so that nothing can happen in between and no request is
 answered CONCURRENT_TRANSACTIONS.
 """
 
@@ -129,8 +129,8 @@ _TABLE: dict[Trigger, dict[TransactionState, Outcome]] = {
     },
     # KAFKA-20785: to be told of an invalid state would make the producer look broken; it was fenced.
     Trigger.COMMIT_V2_LATE: _all_refused(_FENCED),
-    # Without an open transaction an abort still moves the epoch on (KIP-890's empty abort): the producer may have
-    # sent what has not arrived yet, and that must be fenced.
+    # Without an open transaction an abort still moves the epoch on (KIP-890's empty abort): the producer may
+    # have sent what has not arrived yet, and that must be fenced.
     Trigger.ABORT_V2: {
         EMPTY: _go(COMPLETE_ABORT, epochs=1, ending=Ending.ABORT),
         ONGOING: _go(COMPLETE_ABORT, epochs=1, ending=Ending.ABORT),

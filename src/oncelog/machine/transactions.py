@@ -1,8 +1,8 @@
 """Transactions: decide and evolve of transactional ids, their producers and their transactions.
 
-Which state follows which stands in transaction_table.py. Source: TransactionCoordinator.scala, KIP-98, KIP-360,
-KIP-447, KIP-588, KIP-890. A transaction ends in one event, which evolve applies to all its partitions and groups
-at once (law 5). It must not know sequences, or how a group checks its members.
+Which state follows which stands in transaction_table.py. Source: TransactionCoordinator.scala, KIP-98,
+KIP-360, KIP-447, KIP-588, KIP-890. A transaction ends in one event, which evolve applies to all its
+partitions and groups at once (law 5). It must not know sequences, or how a group checks its members.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ FIRST_COMMIT_WITH_TOPIC_IDS = 6
 
 
 def decide_init_producer_id(
-    state: State, command: InitProducerId, time: Time  # noqa: ARG001
+    state: State,
+    command: InitProducerId,
+    time: Time,  # noqa: ARG001
 ) -> tuple[list[Event], InitProducerIdReply]:
     """A producer id and epoch; where a transaction is open, it is aborted in the same decision.
 
@@ -99,7 +101,7 @@ def _assign_producer_id(state: State, command: InitProducerId) -> tuple[list[Eve
 
 
 def _initialize_trigger(transaction: TransactionalId, command: InitProducerId) -> Trigger | None:
-    """Whether this is a new call or a retry of the one whose answer was lost; None where it is a stale one."""
+    """Whether this is a new call or a retry of the one whose answer was lost; None: a stale one."""
     if command.producer_id == -1:
         return Trigger.INITIALIZE
     if command.producer_id == transaction.producer_id:
@@ -158,7 +160,7 @@ def _initialized(
 def _end_for_newer_producer(
     state: State, transaction: TransactionalId, command: InitProducerId
 ) -> TransactionEnded:
-    """Abort under the epoch that fences the old producer. Nobody is given it, so it may be past the largest."""
+    """Abort under an epoch that fences the old producer, and that nobody is given, be it the last one."""
     marker_epoch = transaction.producer_epoch + 1
     return _ended(
         state,
@@ -198,7 +200,9 @@ def check_producer(
 
 
 def decide_add_partitions(
-    state: State, command: AddPartitionsToTxn, time: Time  # noqa: ARG001
+    state: State,
+    command: AddPartitionsToTxn,
+    time: Time,  # noqa: ARG001
 ) -> tuple[list[Event], AddPartitionsToTxnReply]:
     """All of them or none; one that doesn't exist keeps the others out (KIP-98)."""
     partitions = command.partitions
@@ -247,7 +251,9 @@ def _verified(
 
 
 def decide_add_offsets(
-    state: State, command: AddOffsetsToTxn, time: Time  # noqa: ARG001
+    state: State,
+    command: AddOffsetsToTxn,
+    time: Time,  # noqa: ARG001
 ) -> tuple[list[Event], AddOffsetsToTxnReply]:
     transaction, error = check_producer(
         state, command.transactional_id, command.producer_id, command.producer_epoch
@@ -269,7 +275,9 @@ def decide_add_offsets(
 
 
 def decide_txn_offset_commit(
-    state: State, command: TxnOffsetCommit, time: Time  # noqa: ARG001
+    state: State,
+    command: TxnOffsetCommit,
+    time: Time,  # noqa: ARG001
 ) -> tuple[list[Event], TxnOffsetCommitReply]:
     """First the transaction, then the group, then each offset by itself."""
     transaction, error = _offsets_transaction(state, command)
@@ -305,15 +313,13 @@ def decide_txn_offset_commit(
     return [event], TxnOffsetCommitReply(errors)
 
 
-def _offsets_transaction(
-    state: State, command: TxnOffsetCommit
-) -> tuple[TransactionalId | None, ErrorCode]:
-    """The transaction that the offsets would belong to; from version 5 on they let the group join it (KIP-890)."""
+def _offsets_transaction(state: State, command: TxnOffsetCommit) -> tuple[TransactionalId | None, ErrorCode]:
+    """The transaction of the offsets; from version 5 on they let their group join it (KIP-890)."""
     transaction, error = check_producer(
         state, command.transactional_id, command.producer_id, command.producer_epoch
     )
     if error is ErrorCode.PRODUCER_FENCED:
-        # The group coordinator has no other word for it (GroupCoordinatorService.scheduleTransactionalWriteOperation).
+        # The group coordinator has no other word for it (GroupCoordinatorService).
         return None, ErrorCode.INVALID_PRODUCER_EPOCH
     if transaction is None:
         return None, error
@@ -336,7 +342,9 @@ def _offset_error(state: State, command: TxnOffsetCommit, offset: OffsetToCommit
 
 
 def decide_end_txn(
-    state: State, command: EndTxn, time: Time  # noqa: ARG001
+    state: State,
+    command: EndTxn,
+    time: Time,  # noqa: ARG001
 ) -> tuple[list[Event], EndTxnReply]:
     """Commit or abort, by the rules of the request's generation: its version alone selects them."""
     if not command.transactional_id:
@@ -463,7 +471,7 @@ def deadline_age_ms(transaction: TransactionalId) -> int:
 
 def timed_out(state: State, age_ms: int, limit: int = 1000) -> list[AbortTimedOutTransaction]:
     """The commands that abort what is past its deadline, earliest first, at most `limit` of them."""
-    late = [transaction for transaction in _late(state, age_ms)]
+    late = list(_late(state, age_ms))
     late.sort(key=lambda transaction: (deadline_age_ms(transaction), transaction.name))
     return [
         AbortTimedOutTransaction(transaction.name, transaction.producer_id, transaction.producer_epoch)
@@ -521,7 +529,8 @@ def idle_transactional_ids(
     idle = [
         (transaction.updated_age_ms, transaction.name, transaction)
         for transaction in state.transactions.values()
-        if transaction.state is not TransactionState.ONGOING and age_ms - transaction.updated_age_ms >= idle_ms
+        if transaction.state is not TransactionState.ONGOING
+        and age_ms - transaction.updated_age_ms >= idle_ms
     ]
     idle.sort(key=lambda found: found[:2])
     return [
@@ -594,7 +603,9 @@ def _begin_or_touch(
     transaction = state.transactions[transactional_id]
     assert (transaction.producer_id, transaction.producer_epoch) == (producer_id, producer_epoch)
     if transaction.state is not TransactionState.ONGOING:
-        assert not transaction.partitions and not transaction.groups and not transaction.offsets
+        assert not transaction.partitions
+        assert not transaction.groups
+        assert not transaction.offsets
         transaction.state = TransactionState.ONGOING
         transaction.ended_by_coordinator = False
         transaction.started_age_ms = at.age_ms
@@ -644,7 +655,9 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
     if following != (event.producer_id, event.producer_epoch):
         transaction.last_epoch = event.producer_epoch
         _give_producer(state, transaction, *following)
-    transaction.state = TransactionState.COMPLETE_COMMIT if event.committed else TransactionState.COMPLETE_ABORT
+    transaction.state = (
+        TransactionState.COMPLETE_COMMIT if event.committed else TransactionState.COMPLETE_ABORT
+    )
     transaction.ended_by_coordinator = event.reason == EndReason.TIMEOUT
     transaction.partitions.clear()
     transaction.groups.clear()
