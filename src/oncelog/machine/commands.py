@@ -256,6 +256,12 @@ class CommitOffsets(NamedTuple):
     offsets: tuple[OffsetToCommit, ...]
 
 
+class CommitOffsetsReply(NamedTuple):
+    """One error per offset, in the order asked."""
+
+    errors: tuple[ErrorCode, ...]
+
+
 class DeleteOffsets(NamedTuple):
     """Forget the group's offsets of these partitions, pending ones included (KIP-496)."""
 

@@ -12,11 +12,13 @@ from typing import Any
 from oncelog.machine import pending_offsets
 from oncelog.machine.commands import (
     CommitOffsets,
+    CommitOffsetsReply,
     DeleteGroup,
     DeleteOffsets,
     DeleteOffsetsReply,
     ExpireOffsets,
     GroupReply,
+    OffsetToCommit,
     ReplaceStaticMember,
     StartGeneration,
     StoreAssignment,
@@ -69,7 +71,7 @@ def check_member(
     return ErrorCode.NONE
 
 
-def check_commit(
+def check_sender(
     members: Container[str],
     static_members: Mapping[str, str],
     *,
@@ -83,7 +85,7 @@ def check_commit(
 ) -> ErrorCode:
     """Whether a group takes a commit from this sender.
 
-    A transactional commit may come from somebody who doesn't name himself, and during the wait for an assignment.
+    A transactional commit may come from somebody who doesn't name himself, and before there is an assignment.
     Source: ClassicGroup.validateOffsetCommit.
     """
     if generation_id < 0 and is_empty:
@@ -127,7 +129,7 @@ def is_subscribed(group: Group, topics: frozenset[str] | None, topic_name: str) 
 
 
 def _topics_of_subscription(metadata: bytes) -> list[str] | None:
-    """The topic names in a ConsumerProtocolSubscription: version, then an array of strings in every version."""
+    """The topic names in a ConsumerProtocolSubscription: after its version, in every version."""
     position = 6
     count = int.from_bytes(metadata[2:position], "big", signed=True)
     if len(metadata) < position or not 0 <= count <= len(metadata) // 2:
@@ -215,7 +217,8 @@ def _member_to_event(member: Member) -> GroupMember:
         session_timeout_ms=member.session_timeout_ms,
         rebalance_timeout_ms=member.rebalance_timeout_ms,
         protocols=[
-            GroupMemberProtocol(name=protocol.name, metadata=protocol.metadata) for protocol in member.protocols
+            GroupMemberProtocol(name=protocol.name, metadata=protocol.metadata)
+            for protocol in member.protocols
         ],
     )
 
@@ -223,42 +226,51 @@ def _member_to_event(member: Member) -> GroupMember:
 # --- deciding: offsets ---
 
 
-def _commit_offsets(state: State, command: CommitOffsets, time: Time) -> tuple[list[Event], GroupReply]:
-    error = _check_commit(state, command, _COMMIT_VERSION_TOLD_NO_GROUP, is_transactional=False)
+def _commit_offsets(
+    state: State, command: CommitOffsets, time: Time
+) -> tuple[list[Event], CommitOffsetsReply]:
+    """First the group, then each offset by itself."""
+    error = _check_group(state, command, _COMMIT_VERSION_TOLD_NO_GROUP, is_transactional=False)
     if not error and _has_too_many_offsets(state, command):
         error = ErrorCode.INVALID_COMMIT_OFFSET_SIZE
     if error:
-        return [], GroupReply(error)
-    if not command.offsets:
-        return [], _OK
+        return [], CommitOffsetsReply((error,) * len(command.offsets))
+    errors = tuple(check_offset(state, offset) for offset in command.offsets)
+    accepted = [
+        GroupOffset(
+            topic_id=offset.topic_id,
+            partition=offset.partition,
+            offset=offset.offset,
+            leader_epoch=offset.leader_epoch,
+            metadata=offset.metadata or "",
+        )
+        for offset, error in zip(command.offsets, errors, strict=True)
+        if not error
+    ]
+    if not accepted:
+        return [], CommitOffsetsReply(errors)
     expires_age_ms = time.age_ms + command.retention_ms if command.retention_ms >= 0 else -1
-    event = OffsetsCommitted(
-        group_id=command.group_id,
-        expires_age_ms=expires_age_ms,
-        offsets=[
-            GroupOffset(
-                topic_id=offset.topic_id,
-                partition=offset.partition,
-                offset=offset.offset,
-                leader_epoch=offset.leader_epoch,
-                metadata=offset.metadata or "",
-            )
-            for offset in command.offsets
-        ],
-    )
-    return [event], _OK
+    event = OffsetsCommitted(group_id=command.group_id, expires_age_ms=expires_age_ms, offsets=accepted)
+    return [event], CommitOffsetsReply(errors)
 
 
-def check_txn_offset_commit(state: State, command: TxnOffsetCommit) -> ErrorCode:
-    """What the group says to offsets that a transaction would commit; the transaction is checked elsewhere."""
-    error = _check_commit(state, command, _TXN_COMMIT_VERSION_TOLD_NO_GROUP, is_transactional=True)
+def check_commit(state: State, command: TxnOffsetCommit) -> ErrorCode:
+    """What the group says to the sender of a transaction's offsets; the transaction is checked elsewhere."""
+    error = _check_group(state, command, _TXN_COMMIT_VERSION_TOLD_NO_GROUP, is_transactional=True)
     if not error and _has_too_many_offsets(state, command):
         # Every client takes this one for the end of the transaction, not of the producer.
         return ErrorCode.POLICY_VIOLATION
     return error
 
 
-def _check_commit(
+def check_offset(state: State, offset: OffsetToCommit) -> ErrorCode:
+    """Whether a group would keep this offset (Kafka's offset.metadata.max.bytes, which counts characters)."""
+    if len(offset.metadata or "") > state.limits.offset_metadata_characters_max:
+        return ErrorCode.OFFSET_METADATA_TOO_LARGE
+    return ErrorCode.NONE
+
+
+def _check_group(
     state: State, command: CommitOffsets | TxnOffsetCommit, told_no_group: int, *, is_transactional: bool
 ) -> ErrorCode:
     group = state.groups.get(command.group_id)
@@ -269,7 +281,7 @@ def _check_commit(
         if len(state.groups) >= state.limits.groups_max:
             return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
         return ErrorCode.NONE
-    return check_commit(
+    return check_sender(
         group.members,
         group.static_members,
         is_empty=group.is_empty,
@@ -321,7 +333,9 @@ def _delete_offsets(state: State, command: DeleteOffsets, _: Time) -> tuple[list
 def _offsets_deleted(group_id: str, partitions: Iterable[TopicPartition]) -> OffsetsDeleted:
     return OffsetsDeleted(
         group_id=group_id,
-        partitions=[GroupPartition(topic_id=topic_id, partition=partition) for topic_id, partition in partitions],
+        partitions=[
+            GroupPartition(topic_id=topic_id, partition=partition) for topic_id, partition in partitions
+        ],
     )
 
 
@@ -347,7 +361,11 @@ def _expire_offsets(state: State, command: ExpireOffsets, time: Time) -> tuple[l
         for partition in command.partitions
         if partition in group.offsets and is_expired(partition, group.offsets[partition])
     }
-    if group.is_empty and len(expired) == len(group.offsets) and not pending_offsets.has_pending(state, group.id):
+    if (
+        group.is_empty
+        and len(expired) == len(group.offsets)
+        and not pending_offsets.has_pending(state, group.id)
+    ):
         return [GroupDeleted(group_id=group.id)], _OK
     return ([_offsets_deleted(group.id, expired)] if expired else []), _OK
 
@@ -410,7 +428,8 @@ def _generation_started(state: State, event: GenerationStarted, at: At) -> None:
 
 def _assignment_stored(state: State, event: AssignmentStored, _: At) -> None:
     group = state.groups[event.group_id]
-    assert group.generation == event.generation and group.is_completing
+    assert group.generation == event.generation
+    assert group.is_completing
     group.assignments = {assigned.member_id: assigned.assignment for assigned in event.assignments}
     assert group.assignments.keys() == group.members.keys(), "every member of the generation is assigned"
 
@@ -419,11 +438,14 @@ def _static_member_replaced(state: State, event: StaticMemberReplaced, _: At) ->
     group = state.groups[event.group_id]
     member = _member_from_event(event.member)
     instance_id = member.group_instance_id
-    assert instance_id is not None and group.static_members[instance_id] == event.old_member_id
+    assert instance_id is not None
+    assert group.static_members[instance_id] == event.old_member_id
     group.static_members[instance_id] = member.member_id
     group.members = {
         kept.member_id: kept
-        for kept in (member if old.member_id == event.old_member_id else old for old in group.members.values())
+        for kept in (
+            member if old.member_id == event.old_member_id else old for old in group.members.values()
+        )
     }
     if group.assignments is not None:
         group.assignments[member.member_id] = group.assignments.pop(event.old_member_id)
@@ -439,7 +461,9 @@ def _member_from_event(member: GroupMember) -> Member:
         client_host=member.client_host,
         session_timeout_ms=member.session_timeout_ms,
         rebalance_timeout_ms=member.rebalance_timeout_ms,
-        protocols=tuple(MemberProtocol(protocol.name, bytes(protocol.metadata)) for protocol in member.protocols),
+        protocols=tuple(
+            MemberProtocol(protocol.name, bytes(protocol.metadata)) for protocol in member.protocols
+        ),
     )
 
 

@@ -20,6 +20,7 @@ class Limits(NamedTuple):
     groups_max: about 1 KB each while they are idle.
     group_members_max: Kafka's group.max.size; a generation is one event, which names every member.
     group_offsets_max: partitions that one group may have committed offsets of, about 300 bytes each.
+    offset_metadata_characters_max: Kafka's offset.metadata.max.bytes.
     """
 
     producer_epoch_max: int = 32_766
@@ -29,3 +30,4 @@ class Limits(NamedTuple):
     groups_max: int = 100_000
     group_members_max: int = 10_000
     group_offsets_max: int = 100_000
+    offset_metadata_characters_max: int = 4096

@@ -629,6 +629,7 @@ def evolve_group_added(state: State, event: TransactionGroupAdded, at: At) -> No
 def evolve_offsets_added(state: State, event: TransactionOffsetsAdded, at: At) -> None:
     transaction = _begin_or_touch(state, event.transactional_id, event.producer_id, event.producer_epoch, at)
     transaction.groups[event.group_id] = None
+    groups.ensure_group(state, event.group_id, at)
     pending_offsets.add(state, transaction, event.group_id, event.offsets)
 
 
