@@ -1,0 +1,114 @@
+"""What both disks do alike: the rest of the program can't tell them apart until something goes wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from oncelog.disk import Disk, LockedError
+from oncelog.disk.faulty import FaultyDisk
+from oncelog.disk.real import RealDisk
+
+Place = tuple[Disk, str]
+
+
+@pytest.fixture(params=["real", "faulty"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return (RealDisk(), str(tmp_path)) if request.param == "real" else (FaultyDisk(), "")
+
+
+def test_what_is_written_is_read_back(place: Place) -> None:
+    disk, base = place
+    file = disk.create(f"{base}/f")
+    file.write([b"abc", memoryview(b"def"), b""], 2)
+    file.write([b"XY"], 10, durable=True)
+    file.sync()
+    assert file.size() == 12
+    assert file.read(100, 0) == b"\0\0abcdef\0\0XY"
+    assert file.read(3, 4) == b"cde"
+    assert file.read(5, 50) == b""
+    buffer = bytearray(b"........")
+    assert file.read_into(memoryview(buffer), 8) == 4
+    assert buffer == b"\0\0XY...."
+    file.close()
+    file.close()
+    again = disk.open(f"{base}/f")
+    assert again.read(100, 0) == b"\0\0abcdef\0\0XY"
+    again.close()
+
+
+def test_zero_fill_and_truncate(place: Place) -> None:
+    disk, base = place
+    file = disk.create(f"{base}/f")
+    file.zero_fill(0, (1 << 20) + 5)
+    assert file.size() == (1 << 20) + 5
+    file.write([b"1"], 7)
+    file.zero_fill(4, 8)
+    assert file.read(20, 0) == bytes(20)
+    file.truncate(3)
+    assert file.size() == 3
+    file.truncate(6)
+    assert file.read(10, 0) == bytes(6)
+
+
+def test_names(place: Place) -> None:
+    disk, base = place
+    disk.make_directory(f"{base}/d")
+    disk.make_directory(f"{base}/d")
+    disk.create(f"{base}/d/b").close()
+    disk.create(f"{base}/d/a").close()
+    disk.sync_directory(f"{base}/d")
+    assert disk.list(f"{base}/d") == ["a", "b"]
+    disk.rename(f"{base}/d/a", f"{base}/d/c")
+    disk.remove(f"{base}/d/b")
+    assert disk.list(f"{base}/d") == ["c"]
+    assert disk.exists(f"{base}/d/c")
+    assert not disk.exists(f"{base}/d/a")
+    for missing in (disk.open, disk.remove, disk.list):
+        with pytest.raises(FileNotFoundError):
+            missing(f"{base}/d/zzz")
+    with pytest.raises(FileNotFoundError):
+        disk.create(f"{base}/nowhere/f")
+    assert disk.free_bytes(f"{base}/d") > 0
+
+
+def test_creating_what_exists_empties_it(place: Place) -> None:
+    disk, base = place
+    disk.create(f"{base}/f").write([b"old"], 0)
+    assert disk.create(f"{base}/f").size() == 0
+
+
+def test_a_lock_is_held_once(place: Place) -> None:
+    disk, base = place
+    lock = disk.lock(f"{base}/LOCK", "process 17")
+    with pytest.raises(LockedError, match="process 17"):
+        disk.lock(f"{base}/LOCK", "process 18")
+    lock.release()
+    lock.release()
+    disk.lock(f"{base}/LOCK", "process 18").release()
+
+
+def test_reading_without_waiting(place: Place) -> None:
+    disk, base = place
+    file = disk.create(f"{base}/f")
+    file.write([b"abcdef"], 0)
+    found = file.read_nowait(3, 1)
+    assert found in (b"bcd", None)
+    assert file.read_nowait(30, 1) is None
+
+
+def test_a_real_file_needs_a_directory_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    with pytest.raises(NotADirectoryError):
+        RealDisk().make_directory(str(tmp_path / "f"))
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system has no reads that never wait")
+def test_a_file_just_written_is_read_without_waiting(tmp_path: Path) -> None:
+    file = RealDisk().create(str(tmp_path / "f"))
+    file.write([bytes(100_000)], 0, durable=True)
+    if file.read_nowait(10, 0) is None:
+        pytest.skip("this file system does not support it")
+    assert file.read_nowait(100_000, 0) == bytes(100_000)
