@@ -1,0 +1,121 @@
+"""The codecs of record batches, decompressing within a bound. The libraries are imported when first needed.
+
+gzip comes with Python; snappy, lz4 and zstd need the extra `compression`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+from oncelog.wire.definition import DecodeError
+
+GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+NAMES = {0: "none", GZIP: "gzip", SNAPPY: "snappy", LZ4: "lz4", ZSTD: "zstd"}
+
+_XERIAL_MAGIC = b"\x82SNAPPY\x00"
+_XERIAL_HEADER = struct.Struct(">8sii")
+_XERIAL_BLOCK_BYTES = 32 * 1024
+
+
+class CodecMissing(RuntimeError):
+    """The library of a codec is not installed."""
+
+
+def _library(codec: int, module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise CodecMissing(
+            f"looking into {NAMES[codec]} batches needs the package {module.split('.')[0]}: "
+            "pip install 'oncelog[compression]'"
+        ) from None
+
+
+def _zstd() -> Any:
+    try:
+        return _library(ZSTD, "compression.zstd")
+    except CodecMissing:
+        return _library(ZSTD, "backports.zstd")
+
+
+def compress(codec: int, data: bytes) -> bytes:
+    """`data` in the form that Kafka's clients use for that codec."""
+    if codec == GZIP:
+        compressor = zlib.compressobj(wbits=31)
+        return compressor.compress(data) + compressor.flush()
+    if codec == SNAPPY:
+        raw = _library(codec, "cramjam").snappy
+        out = [_XERIAL_HEADER.pack(_XERIAL_MAGIC, 1, 1)]
+        for start in range(0, len(data), _XERIAL_BLOCK_BYTES):
+            block = bytes(raw.compress_raw(data[start : start + _XERIAL_BLOCK_BYTES]))
+            out += struct.pack(">i", len(block)), block
+        return b"".join(out)
+    if codec == LZ4:
+        return bytes(_library(codec, "lz4.frame").compress(data))
+    if codec == ZSTD:
+        return bytes(_zstd().compress(data))
+    raise ValueError(f"there is no codec {codec}")
+
+
+def decompress(codec: int, data: bytes, limit_bytes: int) -> bytes:
+    """The bytes behind `data`. Raises DecodeError when it is malformed or would exceed `limit_bytes`."""
+    try:
+        if codec == GZIP:
+            return _gunzip(data, limit_bytes)
+        if codec == SNAPPY:
+            return _unsnappy(data, limit_bytes)
+        if codec == LZ4:
+            decompressor = _library(codec, "lz4.frame").LZ4FrameDecompressor()
+            return _finish(decompressor.decompress(data, max_length=limit_bytes + 1), decompressor, limit_bytes)
+        if codec == ZSTD:
+            decompressor = _zstd().ZstdDecompressor()
+            return _finish(decompressor.decompress(data, max_length=limit_bytes + 1), decompressor, limit_bytes)
+    except (CodecMissing, DecodeError):
+        raise
+    except Exception as error:
+        raise DecodeError(f"a {NAMES.get(codec, codec)} batch is malformed: {error}") from None
+    raise DecodeError(f"there is no codec {codec}")
+
+
+def _finish(out: bytes, decompressor: Any, limit_bytes: int) -> bytes:
+    if len(out) > limit_bytes:
+        raise DecodeError(f"a batch decompresses to more than {limit_bytes} bytes")
+    if not decompressor.eof:
+        raise DecodeError("a compressed batch ends too early")
+    return bytes(out)
+
+
+def _gunzip(data: bytes, limit_bytes: int) -> bytes:
+    decompressor = zlib.decompressobj(wbits=31)
+    return _finish(decompressor.decompress(data, limit_bytes + 1), decompressor, limit_bytes)
+
+
+def _unsnappy(data: bytes, limit_bytes: int) -> bytes:
+    """Xerial's framing of raw blocks, or one raw block as some clients send it."""
+    raw = _library(SNAPPY, "cramjam").snappy
+    blocks = _xerial_blocks(data) if data.startswith(_XERIAL_MAGIC) else [data]
+    out = []
+    total = 0
+    for block in blocks:
+        total += raw.decompress_raw_len(block)
+        if total > limit_bytes:
+            raise DecodeError(f"a batch decompresses to more than {limit_bytes} bytes")
+        out.append(bytes(raw.decompress_raw(block)))
+    return b"".join(out)
+
+
+def _xerial_blocks(data: bytes) -> list[bytes]:
+    position = _XERIAL_HEADER.size
+    blocks = []
+    while position < len(data):
+        (length,) = struct.unpack_from(">i", data, position)
+        position += 4
+        if length < 0 or position + length > len(data):
+            raise DecodeError("a snappy block is longer than its batch")
+        blocks.append(data[position : position + length])
+        position += length
+    return blocks

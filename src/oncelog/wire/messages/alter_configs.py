@@ -1,0 +1,43 @@
+"""AlterConfigs (key 33): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, bool_, int16, int32, int8, string
+
+
+class AlterableConfig(Struct):
+    """Alterable config."""
+
+    name: str = field(string)
+    value: str | None = field(string, nullable="0+")
+
+
+class AlterConfigsResource(Struct):
+    """Alter configs resource."""
+
+    resource_type: int = field(int8)
+    resource_name: str = field(string)
+    configs: list[AlterableConfig] = field(array(AlterableConfig))
+
+
+class AlterConfigsRequest(Message, api_key=33, versions="0-2", flexible="2+"):
+    """AlterConfigs as a request."""
+
+    resources: list[AlterConfigsResource] = field(array(AlterConfigsResource))
+    validate_only: bool = field(bool_)
+
+
+class AlterConfigsResourceResponse(Struct):
+    """Alter configs resource response."""
+
+    error_code: int = field(int16)
+    error_message: str | None = field(string, nullable="0+")
+    resource_type: int = field(int8)
+    resource_name: str = field(string)
+
+
+class AlterConfigsResponse(Message, api_key=33, versions="0-2", flexible="2+"):
+    """AlterConfigs as a response."""
+
+    throttle_time_ms: int = field(int32)
+    responses: list[AlterConfigsResourceResponse] = field(array(AlterConfigsResourceResponse))

@@ -1,0 +1,44 @@
+"""DescribeAcls (key 29): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, int16, int32, int8, string
+
+
+class DescribeAclsRequest(Message, api_key=29, versions="1-3", flexible="2+"):
+    """DescribeAcls as a request."""
+
+    resource_type_filter: int = field(int8)
+    resource_name_filter: str | None = field(string, nullable="0+")
+    pattern_type_filter: int = field(int8, versions="1+", default=3)
+    principal_filter: str | None = field(string, nullable="0+")
+    host_filter: str | None = field(string, nullable="0+")
+    operation: int = field(int8)
+    permission_type: int = field(int8)
+
+
+class AclDescription(Struct):
+    """Acl description."""
+
+    principal: str = field(string)
+    host: str = field(string)
+    operation: int = field(int8)
+    permission_type: int = field(int8)
+
+
+class DescribeAclsResource(Struct):
+    """Describe acls resource."""
+
+    resource_type: int = field(int8)
+    resource_name: str = field(string)
+    pattern_type: int = field(int8, versions="1+", default=3)
+    acls: list[AclDescription] = field(array(AclDescription))
+
+
+class DescribeAclsResponse(Message, api_key=29, versions="1-3", flexible="2+"):
+    """DescribeAcls as a response."""
+
+    throttle_time_ms: int = field(int32)
+    error_code: int = field(int16)
+    error_message: str | None = field(string, nullable="0+")
+    resources: list[DescribeAclsResource] = field(array(DescribeAclsResource))

@@ -1,0 +1,61 @@
+"""DescribeConfigs (key 32): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, bool_, int16, int32, int8, string
+
+
+class DescribeConfigsResource(Struct):
+    """Describe configs resource."""
+
+    resource_type: int = field(int8)
+    resource_name: str = field(string)
+    configuration_keys: list[str] | None = field(array(string), nullable="0+")
+
+
+class DescribeConfigsRequest(Message, api_key=32, versions="1-4", flexible="4+"):
+    """DescribeConfigs as a request."""
+
+    resources: list[DescribeConfigsResource] = field(array(DescribeConfigsResource))
+    include_synonyms: bool = field(bool_, versions="1+", default=False)
+    include_documentation: bool = field(bool_, versions="3+", default=False)
+
+
+class DescribeConfigsSynonym(Struct):
+    """Describe configs synonym."""
+
+    name: str = field(string, versions="1+")
+    value: str | None = field(string, versions="1+", nullable="0+")
+    source: int = field(int8, versions="1+")
+
+
+class DescribeConfigsResourceResult(Struct):
+    """Describe configs resource result."""
+
+    name: str = field(string)
+    value: str | None = field(string, nullable="0+")
+    read_only: bool = field(bool_)
+    config_source: int = field(int8, versions="1+", default=-1, ignorable=True)
+    is_sensitive: bool = field(bool_)
+    synonyms: list[DescribeConfigsSynonym] = field(
+        array(DescribeConfigsSynonym), versions="1+", ignorable=True
+    )
+    config_type: int = field(int8, versions="3+", ignorable=True)
+    documentation: str | None = field(string, versions="3+", nullable="0+", ignorable=True)
+
+
+class DescribeConfigsResult(Struct):
+    """Describe configs result."""
+
+    error_code: int = field(int16)
+    error_message: str | None = field(string, nullable="0+")
+    resource_type: int = field(int8)
+    resource_name: str = field(string)
+    configs: list[DescribeConfigsResourceResult] = field(array(DescribeConfigsResourceResult))
+
+
+class DescribeConfigsResponse(Message, api_key=32, versions="1-4", flexible="4+"):
+    """DescribeConfigs as a response."""
+
+    throttle_time_ms: int = field(int32)
+    results: list[DescribeConfigsResult] = field(array(DescribeConfigsResult))

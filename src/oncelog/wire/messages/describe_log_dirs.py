@@ -1,0 +1,53 @@
+"""DescribeLogDirs (key 35): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, bool_, int16, int32, int64, string
+
+
+class DescribableLogDirTopic(Struct):
+    """Describable log dir topic."""
+
+    topic: str = field(string)
+    partitions: list[int] = field(array(int32))
+
+
+class DescribeLogDirsRequest(Message, api_key=35, versions="1-5", flexible="2+"):
+    """DescribeLogDirs as a request."""
+
+    topics: list[DescribableLogDirTopic] | None = field(array(DescribableLogDirTopic), nullable="0+")
+
+
+class DescribeLogDirsPartition(Struct):
+    """Describe log dirs partition."""
+
+    partition_index: int = field(int32)
+    partition_size: int = field(int64)
+    offset_lag: int = field(int64)
+    is_future_key: bool = field(bool_)
+
+
+class DescribeLogDirsTopic(Struct):
+    """Describe log dirs topic."""
+
+    name: str = field(string)
+    partitions: list[DescribeLogDirsPartition] = field(array(DescribeLogDirsPartition))
+
+
+class DescribeLogDirsResult(Struct):
+    """Describe log dirs result."""
+
+    error_code: int = field(int16)
+    log_dir: str = field(string)
+    topics: list[DescribeLogDirsTopic] = field(array(DescribeLogDirsTopic))
+    total_bytes: int = field(int64, versions="4+", default=-1, ignorable=True)
+    usable_bytes: int = field(int64, versions="4+", default=-1, ignorable=True)
+    is_cordoned: bool = field(bool_, versions="5+", default=False, ignorable=True)
+
+
+class DescribeLogDirsResponse(Message, api_key=35, versions="1-5", flexible="2+"):
+    """DescribeLogDirs as a response."""
+
+    throttle_time_ms: int = field(int32)
+    error_code: int = field(int16, versions="3+", ignorable=True)
+    results: list[DescribeLogDirsResult] = field(array(DescribeLogDirsResult))

@@ -1,0 +1,78 @@
+"""DescribeQuorum (key 55): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, int16, int32, int64, string, uint16, uuid
+
+
+class PartitionData(Struct):
+    """Partition data."""
+
+    partition_index: int = field(int32)
+
+
+class TopicData(Struct):
+    """Topic data."""
+
+    topic_name: str = field(string)
+    partitions: list[PartitionData] = field(array(PartitionData))
+
+
+class DescribeQuorumRequest(Message, api_key=55, versions="0-2", flexible="0+"):
+    """DescribeQuorum as a request."""
+
+    topics: list[TopicData] = field(array(TopicData))
+
+
+class ReplicaState(Struct):
+    """Replica state."""
+
+    replica_id: int = field(int32)
+    replica_directory_id: bytes = field(uuid, versions="2+")
+    log_end_offset: int = field(int64)
+    last_fetch_timestamp: int = field(int64, versions="1+", default=-1, ignorable=True)
+    last_caught_up_timestamp: int = field(int64, versions="1+", default=-1, ignorable=True)
+
+
+class ResponsePartitionData(Struct):
+    """Response partition data."""
+
+    partition_index: int = field(int32)
+    error_code: int = field(int16)
+    error_message: str | None = field(string, versions="2+", nullable="2+", ignorable=True)
+    leader_id: int = field(int32)
+    leader_epoch: int = field(int32)
+    high_watermark: int = field(int64)
+    current_voters: list[ReplicaState] = field(array(ReplicaState))
+    observers: list[ReplicaState] = field(array(ReplicaState))
+
+
+class ResponseTopicData(Struct):
+    """Response topic data."""
+
+    topic_name: str = field(string)
+    partitions: list[ResponsePartitionData] = field(array(ResponsePartitionData))
+
+
+class Listener(Struct):
+    """Listener."""
+
+    name: str = field(string, versions="2+")
+    host: str = field(string, versions="2+")
+    port: int = field(uint16, versions="2+")
+
+
+class Node(Struct):
+    """Node."""
+
+    node_id: int = field(int32, versions="2+")
+    listeners: list[Listener] = field(array(Listener), versions="2+")
+
+
+class DescribeQuorumResponse(Message, api_key=55, versions="0-2", flexible="0+"):
+    """DescribeQuorum as a response."""
+
+    error_code: int = field(int16)
+    error_message: str | None = field(string, versions="2+", nullable="2+", ignorable=True)
+    topics: list[ResponseTopicData] = field(array(ResponseTopicData))
+    nodes: list[Node] = field(array(Node), versions="2+")

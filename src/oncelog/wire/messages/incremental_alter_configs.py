@@ -1,0 +1,44 @@
+"""IncrementalAlterConfigs (key 44): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, bool_, int16, int32, int8, string
+
+
+class AlterableConfig(Struct):
+    """Alterable config."""
+
+    name: str = field(string)
+    config_operation: int = field(int8)
+    value: str | None = field(string, nullable="0+")
+
+
+class AlterConfigsResource(Struct):
+    """Alter configs resource."""
+
+    resource_type: int = field(int8)
+    resource_name: str = field(string)
+    configs: list[AlterableConfig] = field(array(AlterableConfig))
+
+
+class IncrementalAlterConfigsRequest(Message, api_key=44, versions="0-1", flexible="1+"):
+    """IncrementalAlterConfigs as a request."""
+
+    resources: list[AlterConfigsResource] = field(array(AlterConfigsResource))
+    validate_only: bool = field(bool_)
+
+
+class AlterConfigsResourceResponse(Struct):
+    """Alter configs resource response."""
+
+    error_code: int = field(int16)
+    error_message: str | None = field(string, nullable="0+")
+    resource_type: int = field(int8)
+    resource_name: str = field(string)
+
+
+class IncrementalAlterConfigsResponse(Message, api_key=44, versions="0-1", flexible="1+"):
+    """IncrementalAlterConfigs as a response."""
+
+    throttle_time_ms: int = field(int32)
+    responses: list[AlterConfigsResourceResponse] = field(array(AlterConfigsResourceResponse))

@@ -1,0 +1,26 @@
+"""ListConfigResources (key 74): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, int16, int32, int8, string
+
+
+class ListConfigResourcesRequest(Message, api_key=74, versions="0-1", flexible="0+"):
+    """ListConfigResources as a request."""
+
+    resource_types: list[int] = field(array(int8), versions="1+")
+
+
+class ConfigResource(Struct):
+    """Config resource."""
+
+    resource_name: str = field(string)
+    resource_type: int = field(int8, versions="1+", default=16, ignorable=True)
+
+
+class ListConfigResourcesResponse(Message, api_key=74, versions="0-1", flexible="0+"):
+    """ListConfigResources as a response."""
+
+    throttle_time_ms: int = field(int32)
+    error_code: int = field(int16)
+    config_resources: list[ConfigResource] = field(array(ConfigResource))

@@ -1,0 +1,46 @@
+"""ListPartitionReassignments (key 46): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, int16, int32, string
+
+
+class ListPartitionReassignmentsTopics(Struct):
+    """List partition reassignments topics."""
+
+    name: str = field(string)
+    partition_indexes: list[int] = field(array(int32))
+
+
+class ListPartitionReassignmentsRequest(Message, api_key=46, versions="0", flexible="0+"):
+    """ListPartitionReassignments as a request."""
+
+    timeout_ms: int = field(int32, default=60000)
+    topics: list[ListPartitionReassignmentsTopics] | None = field(
+        array(ListPartitionReassignmentsTopics), nullable="0+", default=None
+    )
+
+
+class OngoingPartitionReassignment(Struct):
+    """Ongoing partition reassignment."""
+
+    partition_index: int = field(int32)
+    replicas: list[int] = field(array(int32))
+    adding_replicas: list[int] = field(array(int32))
+    removing_replicas: list[int] = field(array(int32))
+
+
+class OngoingTopicReassignment(Struct):
+    """Ongoing topic reassignment."""
+
+    name: str = field(string)
+    partitions: list[OngoingPartitionReassignment] = field(array(OngoingPartitionReassignment))
+
+
+class ListPartitionReassignmentsResponse(Message, api_key=46, versions="0", flexible="0+"):
+    """ListPartitionReassignments as a response."""
+
+    throttle_time_ms: int = field(int32)
+    error_code: int = field(int16)
+    error_message: str | None = field(string, nullable="0+")
+    topics: list[OngoingTopicReassignment] = field(array(OngoingTopicReassignment))

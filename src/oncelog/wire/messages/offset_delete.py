@@ -1,0 +1,47 @@
+"""OffsetDelete (key 47): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, int16, int32, string
+
+
+class OffsetDeleteRequestPartition(Struct):
+    """Offset delete request partition."""
+
+    partition_index: int = field(int32)
+
+
+class OffsetDeleteRequestTopic(Struct):
+    """Offset delete request topic."""
+
+    name: str = field(string)
+    partitions: list[OffsetDeleteRequestPartition] = field(array(OffsetDeleteRequestPartition))
+
+
+class OffsetDeleteRequest(Message, api_key=47, versions="0"):
+    """OffsetDelete as a request."""
+
+    group_id: str = field(string)
+    topics: list[OffsetDeleteRequestTopic] = field(array(OffsetDeleteRequestTopic))
+
+
+class OffsetDeleteResponsePartition(Struct):
+    """Offset delete response partition."""
+
+    partition_index: int = field(int32)
+    error_code: int = field(int16)
+
+
+class OffsetDeleteResponseTopic(Struct):
+    """Offset delete response topic."""
+
+    name: str = field(string)
+    partitions: list[OffsetDeleteResponsePartition] = field(array(OffsetDeleteResponsePartition))
+
+
+class OffsetDeleteResponse(Message, api_key=47, versions="0"):
+    """OffsetDelete as a response."""
+
+    error_code: int = field(int16)
+    throttle_time_ms: int = field(int32, ignorable=True)
+    topics: list[OffsetDeleteResponseTopic] = field(array(OffsetDeleteResponseTopic))

@@ -1,0 +1,18 @@
+"""SaslHandshake (key 17): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, field, array, int16, string
+
+
+class SaslHandshakeRequest(Message, api_key=17, versions="0-1"):
+    """SaslHandshake as a request."""
+
+    mechanism: str = field(string)
+
+
+class SaslHandshakeResponse(Message, api_key=17, versions="0-1"):
+    """SaslHandshake as a response."""
+
+    error_code: int = field(int16)
+    mechanisms: list[str] = field(array(string))

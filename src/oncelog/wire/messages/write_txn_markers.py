@@ -1,0 +1,56 @@
+"""WriteTxnMarkers (key 27): request and response."""
+
+from __future__ import annotations
+
+from oncelog.wire.definition import Message, Struct, field, array, bool_, int16, int32, int64, int8, string
+
+
+class WritableTxnMarkerTopic(Struct):
+    """Writable txn marker topic."""
+
+    name: str = field(string)
+    partition_indexes: list[int] = field(array(int32))
+
+
+class WritableTxnMarker(Struct):
+    """Writable txn marker."""
+
+    producer_id: int = field(int64)
+    producer_epoch: int = field(int16)
+    transaction_result: bool = field(bool_)
+    topics: list[WritableTxnMarkerTopic] = field(array(WritableTxnMarkerTopic))
+    coordinator_epoch: int = field(int32)
+    transaction_version: int = field(int8, versions="2+", ignorable=True)
+
+
+class WriteTxnMarkersRequest(Message, api_key=27, versions="1-2", flexible="1+"):
+    """WriteTxnMarkers as a request."""
+
+    markers: list[WritableTxnMarker] = field(array(WritableTxnMarker))
+
+
+class WritableTxnMarkerPartitionResult(Struct):
+    """Writable txn marker partition result."""
+
+    partition_index: int = field(int32)
+    error_code: int = field(int16)
+
+
+class WritableTxnMarkerTopicResult(Struct):
+    """Writable txn marker topic result."""
+
+    name: str = field(string)
+    partitions: list[WritableTxnMarkerPartitionResult] = field(array(WritableTxnMarkerPartitionResult))
+
+
+class WritableTxnMarkerResult(Struct):
+    """Writable txn marker result."""
+
+    producer_id: int = field(int64)
+    topics: list[WritableTxnMarkerTopicResult] = field(array(WritableTxnMarkerTopicResult))
+
+
+class WriteTxnMarkersResponse(Message, api_key=27, versions="1-2", flexible="1+"):
+    """WriteTxnMarkers as a response."""
+
+    markers: list[WritableTxnMarkerResult] = field(array(WritableTxnMarkerResult))
