@@ -151,7 +151,8 @@ class TxnOffsetCommitReply(NamedTuple):
 class EndTxn(NamedTuple):
     """Commit or abort the open transaction.
 
-    transactions_v2: the request is of the second generation (version 5 on), where each transaction has an epoch
+    transactions_v2: the request is of the second generation (version 5 on), where each transaction has an
+    epoch
         of its own (KIP-890).
     """
 
@@ -173,7 +174,7 @@ class EndTxnReply(NamedTuple):
 
 
 class AbortTimedOutTransaction(NamedTuple):
-    """Abort the transaction of this producer and epoch if it is open past its timeout; sent by the broker itself."""
+    """Abort the transaction of this producer and epoch if it is past its timeout; sent by the broker."""
 
     transactional_id: str
     producer_id: int
@@ -190,7 +191,7 @@ class ExpireTransactionalId(NamedTuple):
 
 
 class ExpireProducers(NamedTuple):
-    """Let a partition forget these producers as far as they are idle for so long and have no open transaction."""
+    """Let a partition forget those of these producers that are idle for so long, without a transaction."""
 
     topic_id: bytes
     partition: int

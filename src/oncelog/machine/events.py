@@ -7,9 +7,14 @@ Must not know where an entry lies or how it becomes durable.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
+from oncelog.wire import codec
 from oncelog.wire.definition import (
+    EVENT_HEADER_BYTES,
+    DecodeError,
     Event,
     Struct,
     array,
@@ -268,3 +273,66 @@ class GroupDeleted(Event, kind=35, versions="1"):
     """The group is forgotten with all its offsets, pending ones included."""
 
     group_id: str = field(string)
+
+
+# --- decoding ---
+
+
+class UnknownEvent(RuntimeError):
+    """A journal holds an event that this release doesn't know: it was written by a newer one."""
+
+
+class EventRegistry:
+    """Events by kind number and version, each version that ever was included."""
+
+    def __init__(self, events: Iterable[type[Event]]) -> None:
+        self.kinds: dict[int, type[Event]] = {}
+        self._decoders: dict[tuple[int, int], Callable[..., tuple[Event, int]]] = {}
+        for event in events:
+            assert event.kind not in self.kinds, f"two events have the kind {event.kind}"
+            self.kinds[event.kind] = event
+
+    def decoder(self, kind: int, version: int) -> Callable[..., tuple[Event, int]]:
+        """The function that decodes the fields of an event. Raises UnknownEvent."""
+        decode = self._decoders.get((kind, version))
+        if decode is None:
+            event = self.kinds.get(kind)
+            if event is None or not event.first_version <= version <= event.version:
+                raise UnknownEvent(
+                    f"the journal holds an event of kind {kind} version {version}, which this release"
+                    " doesn't know; it was written by a newer one"
+                )
+            decode = self._decoders[kind, version] = codec.decoder(event, version, True, False)
+        return decode
+
+
+REGISTRY = EventRegistry(
+    declared
+    for declared in list(globals().values())
+    if isinstance(declared, type) and issubclass(declared, Event) and declared.kind
+)
+"""Every event that this module declares."""
+
+_read_frame = struct.Struct(">HBI").unpack_from
+
+
+def decode_events(registry: EventRegistry, buffer: bytes | memoryview) -> list[Event]:
+    """The events of one journal entry. Raises UnknownEvent, and DecodeError on what nobody has written."""
+    data = bytes(buffer)
+    view = memoryview(data)
+    position, size = 0, len(data)
+    events: list[Event] = []
+    try:
+        while position < size:
+            kind, version, length = _read_frame(data, position)
+            position += EVENT_HEADER_BYTES
+            end = position + length
+            if end > size:
+                raise DecodeError(f"an event of kind {kind} ends behind its entry")
+            event, position = registry.decoder(kind, version)(data, view, position, end)
+            if position != end:
+                raise DecodeError(f"an event of kind {kind} has {end - position} bytes too many")
+            events.append(event)
+    except (IndexError, struct.error, UnicodeDecodeError) as error:
+        raise DecodeError(f"an event is malformed: {error}") from None
+    return events

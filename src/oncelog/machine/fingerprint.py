@@ -1,8 +1,8 @@
 """Fingerprints: whether two states are equal, field for field (law 2), and where they differ.
 
-Walks the slots of the state's classes, so that a new field is compared without anybody thinking of it. Leaves out
-references back to the owner, and caches (names that begin with an underscore, except in the packed tables, which
-give their own bytes). It must not know what a field means.
+Walks the slots of the state's classes, so that a new field is compared without anybody thinking of it. Leaves
+out references back to the owner, and caches (names that begin with an underscore, except in the packed
+tables, which give their own bytes). It must not know what a field means.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _leaves(path: str, value: Any) -> Iterator[Leaf]:
         for index, item in enumerate(value):
             yield from _leaves(f"{path}[{index}]", item)
     else:
-        left_out = getattr(type(value), "BACK_REFERENCES", frozenset())
+        left_out: frozenset[str] = getattr(type(value), "BACK_REFERENCES", frozenset())
         for name in sorted(_slots(type(value))):
             if name not in left_out and not name.startswith("_"):
                 yield from _leaves(f"{path}.{name}", getattr(value, name))

@@ -31,3 +31,6 @@ class Limits(NamedTuple):
     group_members_max: int = 10_000
     group_offsets_max: int = 100_000
     offset_metadata_characters_max: int = 4096
+
+
+STANDARD_LIMITS = Limits()

@@ -170,7 +170,6 @@ def age_ms_of(window: bytes) -> int:
 
 
 def unpack(window: bytes) -> Window:
-    header = _read_header(window)
-    return Window(
-        *header, tuple(RememberedBatch(*batch) for batch in _iterate_batches(window[_HEADER_SIZE:]))
-    )
+    epoch, last_sequence, run, age_ms, last_timestamp = _read_header(window)
+    batches = tuple(RememberedBatch(*batch) for batch in _iterate_batches(window[_HEADER_SIZE:]))
+    return Window(epoch, last_sequence, run, age_ms, last_timestamp, batches)

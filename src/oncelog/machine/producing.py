@@ -7,6 +7,9 @@ before. It must not know the bytes of a batch, how transactions end, or what gro
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from oncelog.machine import producer_window
 from oncelog.machine.commands import (
     ExpireProducers,
@@ -362,8 +365,11 @@ def evolve_producers_forgotten(state: State, event: ProducersForgotten, at: At) 
         del partition.producers[producer_id]
 
 
-DECIDE = {Produce: decide_produce, ExpireProducers: decide_expire_producers}
-EVOLVE = {
+DECIDE: dict[type, Callable[[State, Any, Time], tuple[list[Event], Any]]] = {
+    Produce: decide_produce,
+    ExpireProducers: decide_expire_producers,
+}
+EVOLVE: dict[type, Callable[[State, Any, At], None]] = {
     BatchAppended: evolve_batch_appended,
     ProducersForgotten: evolve_producers_forgotten,
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from oncelog.machine.aborted_index import AbortedIndex
 from oncelog.machine.configs import ConfigValue, effective_topic_config
 from oncelog.machine.extents import Extents
-from oncelog.machine.limits import Limits
+from oncelog.machine.limits import STANDARD_LIMITS, Limits
 
 if TYPE_CHECKING:
     from oncelog.machine.group_state import Group
@@ -267,7 +267,7 @@ class State:
     )
     BACK_REFERENCES: ClassVar[frozenset[str]] = frozenset({"limits"})
 
-    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - a tuple of constants
+    def __init__(self, limits: Limits = STANDARD_LIMITS) -> None:
         self.limits = limits
         self.topics: dict[bytes, Topic] = {}
         self.topic_ids: dict[str, bytes] = {}

@@ -7,7 +7,8 @@ partitions and groups at once (law 5). It must not know sequences, or how a grou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from oncelog.machine import groups, pending_offsets, producer_window
 from oncelog.machine.commands import (
@@ -693,7 +694,7 @@ def evolve_expired(state: State, event: TransactionalIdExpired, at: At) -> None:
         del state.producer_owners[producer_id]
 
 
-DECIDE = {
+DECIDE: dict[type, Callable[[State, Any, Time], tuple[list[Event], Any]]] = {
     InitProducerId: decide_init_producer_id,
     AddPartitionsToTxn: decide_add_partitions,
     AddOffsetsToTxn: decide_add_offsets,
@@ -702,7 +703,7 @@ DECIDE = {
     AbortTimedOutTransaction: decide_abort_timed_out,
     ExpireTransactionalId: decide_expire_transactional_id,
 }
-EVOLVE = {
+EVOLVE: dict[type, Callable[[State, Any, At], None]] = {
     ProducerIdAssigned: evolve_producer_id_assigned,
     TransactionalIdInitialized: evolve_initialized,
     TransactionPartitionsAdded: evolve_partitions_added,
