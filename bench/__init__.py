@@ -1,0 +1,1 @@
+"""Measurements against any Kafka broker, and what they are compared with; no part of the package."""
