@@ -6,6 +6,7 @@ hashable values: no buffer, no connection, no future. Must not know sockets, the
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 from oncelog.machine.group_state import Member
@@ -206,6 +207,104 @@ class HousekeepingReply(NamedTuple):
 
 
 # --- topics, configs, features ---
+
+
+class CreateTopic(NamedTuple):
+    """Create a topic under an id that nobody has used.
+
+    partition_count: -1 where assignments tell it. replication_factor: 1, or -1 for the default.
+    assignments: the brokers of each partition, where the sender wants to choose them.
+    """
+
+    topic_id: bytes
+    name: str
+    partition_count: int
+    replication_factor: int = -1
+    assignments: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    configs: tuple[tuple[str, str], ...] = ()
+    validate_only: bool = False
+
+
+class CreateTopicReply(NamedTuple):
+    """partition_count: how many it has (or would have), -1 with an error."""
+
+    error: ErrorCode
+    message: str | None
+    partition_count: int = -1
+
+
+class DeleteTopic(NamedTuple):
+    """Delete a topic with everything in it."""
+
+    topic_id: bytes
+
+
+class CreatePartitions(NamedTuple):
+    """Let a topic have this many partitions. assignments: the brokers of each new one, or None."""
+
+    topic_id: bytes
+    partition_count: int
+    assignments: tuple[tuple[int, ...], ...] | None = None
+    validate_only: bool = False
+
+
+class ConfigOperation(IntEnum):
+    """What IncrementalAlterConfigs does to a config, by Kafka's numbers; the last two for lists (KIP-339)."""
+
+    SET = 0
+    DELETE = 1
+    APPEND = 2
+    SUBTRACT = 3
+
+
+class ConfigChange(NamedTuple):
+    name: str
+    operation: ConfigOperation
+    value: str | None
+
+
+class AlterTopicConfigs(NamedTuple):
+    """Change a topic's overrides. replaces_all: those that are not named are removed (AlterConfigs)."""
+
+    topic_id: bytes
+    changes: tuple[ConfigChange, ...]
+    replaces_all: bool = False
+    validate_only: bool = False
+
+
+class AlterBrokerConfigs(NamedTuple):
+    """Change overrides of broker configs. resource: "1" for the broker, "" for all brokers."""
+
+    resource: str
+    changes: tuple[ConfigChange, ...]
+    replaces_all: bool = False
+    validate_only: bool = False
+
+
+class FeatureUpdate(NamedTuple):
+    """A feature's new level.
+
+    may_downgrade: a lower level than now is meant; None where the sender's upgrade type is unknown.
+    """
+
+    feature: str
+    level: int
+    may_downgrade: bool | None
+
+
+class UpdateFeatures(NamedTuple):
+    """Finalize these levels, all or none."""
+
+    updates: tuple[FeatureUpdate, ...]
+    validate_only: bool = False
+
+
+class AdminReply(NamedTuple):
+    """NONE, or an error with a sentence about it where Kafka has one."""
+
+    error: ErrorCode
+    message: str | None = None
+
 
 # --- groups and committed offsets ---
 

@@ -31,6 +31,57 @@ from oncelog.wire.definition import (
 
 # --- topics, configs, features: kinds 1 to 9 ---
 
+
+class TopicConfig(Struct):
+    """A config of a topic or broker. value: None where the override was removed."""
+
+    name: str = field(string)
+    value: str | None = field(string, nullable="1+", default=None)
+
+
+class TopicCreated(Event, kind=1, versions="1"):
+    """A topic was created; its partitions are numbered from 0. configs: its own overrides."""
+
+    topic_id: bytes = field(uuid)
+    name: str = field(string)
+    partition_count: int = field(int32)
+    configs: list[TopicConfig] = field(array(TopicConfig))
+
+
+class TopicDeleted(Event, kind=2, versions="1"):
+    """A topic was deleted with everything in it; its id never comes back."""
+
+    topic_id: bytes = field(uuid)
+    name: str = field(string)
+
+
+class PartitionsCreated(Event, kind=3, versions="1"):
+    """A topic has more partitions now: this many."""
+
+    topic_id: bytes = field(uuid)
+    partition_count: int = field(int32)
+
+
+class TopicConfigsChanged(Event, kind=4, versions="1"):
+    """Overrides of a topic's configs were set or removed; those not named stay as they were."""
+
+    topic_id: bytes = field(uuid)
+    changes: list[TopicConfig] = field(array(TopicConfig))
+
+
+class BrokerConfigsChanged(Event, kind=5, versions="1"):
+    """Overrides of broker configs were set or removed. resource: the broker's id, or "" for all brokers."""
+
+    resource: str = field(string)
+    changes: list[TopicConfig] = field(array(TopicConfig))
+
+
+class FeatureLevelChanged(Event, kind=6, versions="1"):
+    """A feature's finalized level is another one now; 0 is off."""
+
+    feature: str = field(string)
+    level: int = field(int16)
+
 # --- producers and transactions: kinds 10 to 29 ---
 
 

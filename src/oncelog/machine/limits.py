@@ -17,6 +17,8 @@ class Limits(NamedTuple):
     transaction_max_timeout_ms: Kafka's transaction.max.timeout.ms.
     transaction_partitions_max: one commit is one journal entry, which names every partition.
     transaction_offsets_max: the same, for the group offsets that one transaction may hold.
+    partitions_max: of all topics together, about 2 KB each while they are empty.
+    partitions_per_request_max: Kafka's limit of what one CreateTopics or CreatePartitions may create.
     groups_max: about 1 KB each while they are idle.
     group_members_max: Kafka's group.max.size; a generation is one event, which names every member.
     group_offsets_max: partitions that one group may have committed offsets of, about 300 bytes each.
@@ -27,6 +29,8 @@ class Limits(NamedTuple):
     transaction_max_timeout_ms: int = 900_000
     transaction_partitions_max: int = 10_000
     transaction_offsets_max: int = 100_000
+    partitions_max: int = 100_000
+    partitions_per_request_max: int = 10_000
     groups_max: int = 100_000
     group_members_max: int = 10_000
     group_offsets_max: int = 100_000

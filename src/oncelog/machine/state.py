@@ -11,7 +11,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from oncelog.machine.aborted_index import AbortedIndex
-from oncelog.machine.configs import ConfigValue, effective_topic_config
+from oncelog.machine.config_table import ConfigValue
+from oncelog.machine.configs import effective_topic_config
 from oncelog.machine.extents import Extents
 from oncelog.machine.limits import STANDARD_LIMITS, Limits
 
@@ -81,7 +82,7 @@ class ProduceRules(NamedTuple):
 class Topic:
     """A topic: its partitions in order of their index, and its own configs (overrides only).
 
-    broker_configs is the state's one dict of broker-wide overrides, which a topic's configs fall back to.
+    broker_configs is the state's one dict of the brokers' overrides, which a topic's configs fall back to.
     config_version counts the changes of this topic's overrides.
     """
 
@@ -97,7 +98,7 @@ class Topic:
     )
     BACK_REFERENCES: ClassVar[frozenset[str]] = frozenset({"broker_configs"})
 
-    def __init__(self, topic_id: bytes, name: str, broker_configs: dict[str, str]) -> None:
+    def __init__(self, topic_id: bytes, name: str, broker_configs: dict[str, dict[str, str]]) -> None:
         assert len(topic_id) == 16
         self.id = topic_id
         self.name = name
@@ -241,6 +242,9 @@ class State:
     """Everything that is true at one journal position.
 
     topics by id, topic_ids by name; both always hold the same topics.
+    topic_name_forms: the names of topics by their form with "_" for each ".": names of one form collide.
+    broker_configs: overrides by the resource that they were set on, "1" for the broker, "" for all brokers.
+    partition_count: of all topics together.
     producer_owners: the transactional id that owns a producer id; ids without one are fenced per partition.
     ongoing: the open transactions by their timeout, each in the order of their beginning, which for equal
         timeouts is the order of their deadlines.
@@ -257,10 +261,12 @@ class State:
         "limits",
         "next_producer_id",
         "ongoing",
+        "partition_count",
         "pending_offsets",
         "pending_offsets_added",
         "producer_owners",
         "topic_ids",
+        "topic_name_forms",
         "topics",
         "topics_version",
         "transactions",
@@ -271,7 +277,9 @@ class State:
         self.limits = limits
         self.topics: dict[bytes, Topic] = {}
         self.topic_ids: dict[str, bytes] = {}
+        self.topic_name_forms: dict[str, str] = {}
         self.topics_version = 0
+        self.partition_count = 0
         self.groups: dict[str, Group] = {}
         self.transactions: dict[str, TransactionalId] = {}
         self.producer_owners: dict[int, str] = {}
@@ -279,8 +287,8 @@ class State:
         self.ongoing: dict[int, dict[str, TransactionalId]] = {}
         self.pending_offsets: dict[str, dict[TopicPartition, set[str]]] = {}
         self.pending_offsets_added = 0
-        self.broker_configs: dict[str, str] = {}
-        self.feature_levels: dict[str, int] = {"group.version": 1, "transaction.version": 2}
+        self.broker_configs: dict[str, dict[str, str]] = {}
+        self.feature_levels: dict[str, int] = {"transaction.version": 2}
         self.features_epoch = 0
 
     def partition(self, topic_id: bytes, index: int) -> Partition | None:
