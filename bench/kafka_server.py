@@ -4,9 +4,9 @@ Needs Java 17 and, once, Maven. The settings are Kafka's defaults; what is set i
 data lies, and that the internal topics of a single node have one replica. The JVM's options are those of
 Kafka's own start script. Knows nothing of oncelog.
 
-    python bench/kafka_server.py start --port 29092     # returns when it answers; data in a temporary directory
-    python bench/kafka_server.py stop --port 29092      # ends it and removes its data
-    python bench/kafka_server.py run --port 29092       # in the foreground, until Ctrl-C
+    python bench/kafka_server.py start --port 29092   # returns when it answers; data in a temporary directory
+    python bench/kafka_server.py stop --port 29092    # ends it and removes its data
+    python bench/kafka_server.py run --port 29092     # in the foreground, until Ctrl-C
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class KafkaServer:
         self.bootstrap = f"127.0.0.1:{port}"
         self.jars = jars or Path(os.environ.get("KAFKA_JARS", DEFAULT_JARS))
         self.directory = directory or Path(tempfile.mkdtemp(prefix="oncelog-bench-kafka-"))
+        self._properties = self.directory / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -75,19 +76,25 @@ class KafkaServer:
         assert self._process is not None, "not started"
         return self._process.pid
 
-    def start(self) -> None:
-        """Format the storage, start the broker, wait until it answers ApiVersions."""
+    def prepare(self) -> None:
+        """What an installation does once: fetch the jars, format the storage."""
         fetch_jars(self.jars)
         self.directory.mkdir(parents=True, exist_ok=True)
-        properties = self.directory / "server.properties"
-        properties.write_text(
-            SERVER_PROPERTIES.format(port=self.port, controller_port=free_port(), data=self.directory / "data")
+        self._properties.write_text(
+            SERVER_PROPERTIES.format(
+                port=self.port, controller_port=free_port(), data=self.directory / "data"
+            )
         )
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._run("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(properties))
+        self._run(
+            "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(self._properties)
+        )
+
+    def start(self) -> None:
+        """Start the broker on its formatted storage, wait until it answers ApiVersions."""
         with (self.directory / "output.log").open("wb") as output:
             self._process = subprocess.Popen(
-                [*self._java(), *JVM_OPTIONS, "kafka.Kafka", str(properties)],
+                [*self._java(), *JVM_OPTIONS, "kafka.Kafka", str(self._properties)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -130,7 +137,7 @@ class KafkaServer:
                 output = (self.directory / "output.log").read_text(errors="replace")[-2000:]
                 self._process.kill()
                 raise SystemExit(f"Kafka did not start; see {self.directory}\n{output}")
-            time.sleep(0.05)
+            time.sleep(0.01)
 
 
 def fetch_jars(jars: Path) -> None:
@@ -200,7 +207,9 @@ def is_running(process_id: int) -> bool:
 
 def main() -> None:
     """Start, stop or run one broker."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=("start", "stop", "run"))
     parser.add_argument("--port", type=int, default=29092)
     parser.add_argument("--jars", type=Path, help=f"where Kafka's jars are or go (default: {DEFAULT_JARS})")
@@ -213,6 +222,7 @@ def main() -> None:
         stop_detached(options.port)
     server = KafkaServer(options.port, options.jars, directory)
     try:
+        server.prepare()
         server.start()
         print(f"{server.bootstrap} (process {server.pid}, {server.directory})", flush=True)
         if options.action == "run":
