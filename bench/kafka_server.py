@@ -107,6 +107,7 @@ class KafkaServer:
         """End the broker as an operator would (SIGTERM), then remove its directory."""
         if self._process is not None:
             self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)  # paused processes do not hear it otherwise
             try:
                 self._process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
