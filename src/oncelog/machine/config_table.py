@@ -219,15 +219,11 @@ TOPIC_CONFIGS: dict[str, Config] = {
     config.name: config
     for config in (
         Config("cleanup.policy", _LIST, "delete", _policies, "log.cleanup.policy", _LATER, _COMPACTION),
-        Config(
-            "compression.gzip.level", _I, "-1", _gzip_level, "compression.gzip.level", _LATER, _PASSED_ON
-        ),
+        Config("compression.gzip.level", _I, "-1", _gzip_level, "compression.gzip.level", _LATER, _PASSED_ON),
         Config(
             "compression.lz4.level", _I, "9", _between(1, 17), "compression.lz4.level", _LATER, _PASSED_ON
         ),
-        Config(
-            "compression.type", _S, "producer", _one_of(*_CODECS), "compression.type", _LATER, _PASSED_ON
-        ),
+        Config("compression.type", _S, "producer", _one_of(*_CODECS), "compression.type", _LATER, _PASSED_ON),
         Config(
             "compression.zstd.level",
             _I,

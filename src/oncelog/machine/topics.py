@@ -144,7 +144,8 @@ def _check_counts(command: CreateTopic) -> Refusal | None:
         return (
             ErrorCode.INVALID_REPLICATION_FACTOR,
             f"Unable to replicate the partition {factor} time(s): The target replication factor of {factor} "
-            "cannot be reached because only 1 broker(s) are registered.",
+            "cannot be reached because only 1 broker(s) are registered or some brokers have all their log "
+            "directories cordoned.",
         )
     return None
 
@@ -240,9 +241,7 @@ def _check_new_assignments(assignments: tuple[tuple[int, ...], ...] | None, adde
     return None
 
 
-def _update_features(
-    state: State, command: UpdateFeatures, _time: Time
-) -> tuple[list[Event], AdminReply]:
+def _update_features(state: State, command: UpdateFeatures, _time: Time) -> tuple[list[Event], AdminReply]:
     levels = dict(state.feature_levels)
     for update in command.updates:
         wrong = _feature_error(update, levels.get(update.feature, 0))
