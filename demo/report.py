@@ -27,7 +27,7 @@ def table(findings: Findings, outcome: Outcome, title: str, transactional: bool)
         _row("workers that ended by themselves", outcome.ended_by_themselves),
         _row("kill -9 of the broker", outcome.kills[Victim.BROKER]),
         _row("kill -9 of a worker", outcome.kills[Victim.WORKER]),
-        *(_row(f"  hit {hit.value}", outcome.hits[hit]) for hit in Hit),
+        *(_row(f"  hit {_name(hit, transactional)}", outcome.hits[hit]) for hit in Hit),
     ]
     return "\n".join(filter(None, lines))
 
@@ -46,6 +46,12 @@ def shortcomings(findings: Findings, outcome: Outcome, limit: int, transactional
     if findings.wrong_totals:
         reasons.append(f"the totals of {', '.join(findings.wrong_totals)} differ from the file's")
     return reasons + [f"no kill hit {hit.value}" for hit in Hit if not outcome.hits[hit]]
+
+
+def _name(hit: Hit, transactional: bool) -> str:
+    if hit is Hit.OPEN and not transactional:
+        return "the broker with results written, offsets not committed"
+    return hit.value
 
 
 def _row(name: str, value: int | str) -> str:

@@ -58,8 +58,10 @@ def main() -> int:
     if reasons:
         print(f"logs and data: {directory}   once more: SEED={options.seed}")
         return 1
-    if findings.exactly_once:
+    if transactional:
         print("Each flight is there exactly once, and the totals are those of the file.")
+    elif findings.exactly_once:
+        print("Nothing is lost, and by luck nothing is there twice.")
     else:
         print("Nothing is lost, but flights are there twice: expected of at-least-once.")
     shutil.rmtree(directory)
