@@ -124,3 +124,14 @@ def test_the_first_extent_that_reaches_a_timestamp_is_found():
     assert [extents.first_reaching(t) for t in (5, 10, 11, 30, 31, 41)] == [0, 0, 1, 1, 3, 4]
     assert extents.newest_timestamp() == 40
     assert Extents().newest_timestamp() == -1
+
+
+def test_the_size_is_that_of_all_extents_that_are_kept():
+    extents = filled(3 * CHUNK_EXTENTS)
+    end = 9 * CHUNK_EXTENTS
+    extents.append(end, end, 0, 2**40, 0, 70, True)
+    extents.append(end + 1, end + 1, 0, 2**40, 70, 30, True)
+    assert extents.size_bytes == 300 * CHUNK_EXTENTS + 100
+    extents.drop_before(CHUNK_EXTENTS)
+    assert extents.size_bytes == 200 * CHUNK_EXTENTS + 100
+    assert Extents.from_packed(extents.packed()).size_bytes == extents.size_bytes

@@ -40,12 +40,13 @@ class Extent(NamedTuple):
 
 
 class Extents:
-    """A partition's extents in order of their offsets."""
+    """A partition's extents in order of their offsets. size_bytes: of all of them together."""
 
-    __slots__ = ("_chunks",)
+    __slots__ = ("_chunks", "size_bytes")
 
     def __init__(self) -> None:
         self._chunks: list[array[int]] = []
+        self.size_bytes = 0
 
     def __len__(self) -> int:
         chunks = self._chunks
@@ -70,6 +71,7 @@ class Extents:
         assert last_offset >= base_offset
         assert 0 < size < _STAMPED
         assert 0 <= payload_offset < _STAMPED
+        self.size_bytes += size
         chunks = self._chunks
         if chunks:
             words = chunks[-1]
@@ -160,6 +162,7 @@ class Extents:
             and chunks[count][-_WORDS + _POSITION] < position
         ):
             count += 1
+        self.size_bytes -= sum(map(_size_bytes, chunks[:count]))
         del chunks[:count]
         return count * CHUNK_EXTENTS
 
@@ -174,4 +177,9 @@ class Extents:
             words: array[int] = array("q")
             words.frombytes(chunk)
             extents._chunks.append(words)
+            extents.size_bytes += _size_bytes(words)
         return extents
+
+
+def _size_bytes(words: array[int]) -> int:
+    return sum(place & _SIZE_MASK for place in words[_WORDS - 1 :: _WORDS])
