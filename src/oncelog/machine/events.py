@@ -82,6 +82,7 @@ class FeatureLevelChanged(Event, kind=6, versions="1"):
     feature: str = field(string)
     level: int = field(int16)
 
+
 # --- producers and transactions: kinds 10 to 29 ---
 
 

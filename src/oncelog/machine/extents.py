@@ -69,36 +69,28 @@ class Extents:
         Unstamped bytes stay by themselves, so that a reader stamps exactly one batch.
         """
         assert last_offset >= base_offset
-        assert 0 < size < _STAMPED
-        assert 0 <= payload_offset < _STAMPED
+        assert 0 < size <= size + payload_offset < _STAMPED
         self.size_bytes += size
         chunks = self._chunks
-        if chunks:
-            words = chunks[-1]
-            _, before, timestamp, at, place = words[-_WORDS:]
-            assert base_offset > before, "extents are appended in order of their offsets"
-            if (
-                at == position
-                and stamped
-                and place & _STAMPED
-                and (place >> 32) + (place & _SIZE_MASK) == payload_offset
-                and (place & _SIZE_MASK) + size < _STAMPED
-            ):
-                words[-4] = last_offset
-                if max_timestamp > timestamp:
-                    words[-3] = max_timestamp
-                words[-1] = place + size
-                return
-            if len(words) == _CHUNK_WORDS:
-                words = array("q")
-                chunks.append(words)
-        else:
+        words = chunks[-1] if chunks else None
+        if words:
+            assert base_offset > words[_LAST_OFFSET - _WORDS], "extents come in order of their offsets"
+            if words[_POSITION - _WORDS] == position and stamped:
+                place = words[-1]
+                end = (place >> 32) + (place & _SIZE_MASK)
+                if place & _STAMPED and end == payload_offset and (place & _SIZE_MASK) + size < _STAMPED:
+                    words[_LAST_OFFSET - _WORDS] = last_offset
+                    if max_timestamp > words[_MAX_TIMESTAMP - _WORDS]:
+                        words[_MAX_TIMESTAMP - _WORDS] = max_timestamp
+                    words[-1] = place + size
+                    return
+        if words is None or len(words) == _CHUNK_WORDS:
             words = array("q")
             chunks.append(words)
         place = payload_offset << 32 | size
-        if stamped:
-            place |= _STAMPED
-        words.extend((base_offset, last_offset, max_timestamp, position, place))
+        words.extend(
+            (base_offset, last_offset, max_timestamp, position, place | _STAMPED if stamped else place)
+        )
 
     def extent(self, index: int) -> Extent:
         """The extent at that index, 0 being the oldest that is kept."""

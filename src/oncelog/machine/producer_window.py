@@ -33,6 +33,7 @@ _write_header = _HEADER.pack
 _write_batch = _BATCH.pack
 _read_epoch_and_sequence = Struct(">hi").unpack_from
 _iterate_batches = _BATCH.iter_unpack
+_read_epoch_sequence_and_run = Struct(">hiI").unpack_from
 
 
 class Placing(IntEnum):
@@ -43,6 +44,9 @@ class Placing(IntEnum):
     DUPLICATE = 2
     OLDER_DUPLICATE = 3
     OUT_OF_ORDER = 4
+
+
+NEXT, OLD_EPOCH, DUPLICATE, OLDER_DUPLICATE, OUT_OF_ORDER = Placing
 
 
 class RememberedBatch(NamedTuple):
@@ -71,6 +75,14 @@ def sequence_after(sequence: int, count: int) -> int:
     return (sequence + count) & _SEQUENCE_MASK
 
 
+def is_next(window: bytes, epoch: int, base_sequence: int) -> bool:
+    """Whether the batch goes on in the epoch; the short way to most of what `place` finds to be NEXT.
+
+    Not for sequence 0, which may also be the first: `place` knows.
+    """
+    return _read_epoch_and_sequence(window) == (epoch, base_sequence - 1)
+
+
 def place(
     window: bytes | None, epoch: int, base_sequence: int, last_sequence: int, *, starts_at_zero: bool = False
 ) -> Placing:
@@ -82,33 +94,33 @@ def place(
     gaps, so that a client stores them again under a new epoch.
     """
     if window is None:
-        return Placing.OUT_OF_ORDER if starts_at_zero and base_sequence else Placing.NEXT
+        return OUT_OF_ORDER if starts_at_zero and base_sequence else NEXT
     stored_epoch, stored_sequence = _read_epoch_and_sequence(window)
     if epoch == stored_epoch:
         if base_sequence == (stored_sequence + 1) & _SEQUENCE_MASK:
-            return Placing.NEXT
+            return NEXT
         return _place_behind(window, stored_sequence, base_sequence, last_sequence)
     if epoch < stored_epoch:
-        return Placing.OLD_EPOCH
-    return Placing.OUT_OF_ORDER if base_sequence else Placing.NEXT
+        return OLD_EPOCH
+    return OUT_OF_ORDER if base_sequence else NEXT
 
 
 def _place_behind(window: bytes, stored_sequence: int, base_sequence: int, last_sequence: int) -> Placing:
     if len(window) == _HEADER_SIZE:
-        return Placing.OUT_OF_ORDER
+        return OUT_OF_ORDER
     for base, last, _, _ in _iterate_batches(window[_HEADER_SIZE:]):
         if base == base_sequence and last == last_sequence:
-            return Placing.DUPLICATE
+            return DUPLICATE
     # An older batch was stored whole: it began within the run and ended before the oldest remembered batch.
     # One that overlaps a remembered batch without being it was never sent like this.
-    run = _read_header(window)[2]
+    _, _, run = _read_epoch_sequence_and_run(window)
     oldest_base: int = _BATCH.unpack_from(window, _HEADER_SIZE)[0]
     remembered = (stored_sequence - oldest_base) & _SEQUENCE_MASK
     from_base = (stored_sequence - base_sequence) & _SEQUENCE_MASK
     from_last = (stored_sequence - last_sequence) & _SEQUENCE_MASK
     if remembered < from_last <= from_base < run:
-        return Placing.OLDER_DUPLICATE
-    return Placing.OUT_OF_ORDER
+        return OLDER_DUPLICATE
+    return OUT_OF_ORDER
 
 
 def duplicate_of(window: bytes, base_sequence: int, last_sequence: int) -> RememberedBatch:
@@ -133,7 +145,7 @@ def appended(
     batch = _write_batch(base_sequence, last_sequence, base_offset, timestamp)
     run = min(last_offset_delta + 1, RUN_MAX)
     if window is not None:
-        stored_epoch, _, stored_run, _, _ = _read_header(window)
+        stored_epoch, _, stored_run = _read_epoch_sequence_and_run(window)
         if stored_epoch == epoch:
             run += stored_run
             if run > RUN_MAX:

@@ -25,7 +25,14 @@ from oncelog.machine.events import (
     TransactionPartitionsAdded,
 )
 from oncelog.machine.moment import At, Time
-from oncelog.machine.producer_window import Placing, place
+from oncelog.machine.producer_window import (
+    DUPLICATE,
+    NEXT,
+    OLD_EPOCH,
+    OLDER_DUPLICATE,
+    OUT_OF_ORDER,
+    place,
+)
 from oncelog.machine.state import Partition, State, Topic, TopicPartition, TransactionalId, TransactionState
 from oncelog.wire.definition import Event
 from oncelog.wire.errors import ErrorCode
@@ -35,10 +42,11 @@ FIRST_VERSION_TOLD_ABORTABLE = 11
 FIRST_VERSION_ADDING_PARTITIONS = 12
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 NO_TIMESTAMP = -1
+NONE = ErrorCode.NONE
 SEQUENCE_ERRORS = {
-    Placing.OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH,
-    Placing.OLDER_DUPLICATE: ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
-    Placing.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH,
+    OLDER_DUPLICATE: ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
+    OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
 }
 ERRORS_WITHOUT_LOG_START = frozenset(
     {
@@ -60,7 +68,7 @@ def decide_produce(
         event, result = _decide_batch(state, command, batches[0], None, time)
         return ([] if event is None else [event]), (result,)
     error = _request_error(command)
-    if error is not ErrorCode.NONE:
+    if error is not NONE:
         return [], tuple(_refused(error, None) for _ in batches)
     return _decide_batches(state, command, time)
 
@@ -77,7 +85,7 @@ def _request_error(command: Produce) -> ErrorCode:
                 producer = (header.producer_id, header.producer_epoch)
             elif producer != (header.producer_id, header.producer_epoch):
                 return ErrorCode.INVALID_PRODUCER_ID_MAPPING
-    return ErrorCode.NONE
+    return NONE
 
 
 def _decide_batches(
@@ -156,7 +164,7 @@ def _decide_batch(
     is_transactional = header.is_transactional
     if is_transactional:
         error = _transaction_error(state, command, batch, transaction, partition)
-        if error is not ErrorCode.NONE:
+        if error is not NONE:
             return None, _refused(error, partition)
     rules = topic.produce_rules
     is_log_append_time = rules.is_log_append_time
@@ -192,7 +200,7 @@ def _decide_batch(
         is_log_append_time=is_log_append_time,
     )
     append_time_ms = time.wall_ms if is_log_append_time else NO_TIMESTAMP
-    return event, ProduceResult(ErrorCode.NONE, base_offset, append_time_ms, partition.log_start_offset, True)
+    return event, ProduceResult(NONE, base_offset, append_time_ms, partition.log_start_offset, True)
 
 
 def _transaction_error(
@@ -226,7 +234,7 @@ def _transaction_error(
     if command.version >= FIRST_VERSION_ADDING_PARTITIONS or _covers(
         transaction, (batch.topic_id, batch.partition)
     ):
-        return ErrorCode.NONE
+        return NONE
     if command.version >= FIRST_VERSION_TOLD_ABORTABLE:
         return ErrorCode.TRANSACTION_ABORTABLE
     return ErrorCode.INVALID_TXN_STATE
@@ -282,20 +290,20 @@ def _sequence_refusal(
         last_sequence,
         starts_at_zero=is_transactional and command.version >= FIRST_VERSION_ADDING_PARTITIONS,
     )
-    if placing is Placing.NEXT:
+    if placing is NEXT:
         if not is_transactional and producer_id in partition.open_transactions:
             return _refused(
                 ErrorCode.INVALID_TXN_STATE, partition, "the producer has a transaction open here"
             )
         return None
-    if placing is Placing.DUPLICATE:
+    if placing is DUPLICATE:
         assert window is not None
         first = producer_window.duplicate_of(window, base_sequence, last_sequence)
         # Kafka gives a duplicate's timestamp as its append time, also where producers date the records.
         log_start_offset = partition.log_start_offset
-        return ProduceResult(ErrorCode.NONE, first.base_offset, first.timestamp, log_start_offset, False)
+        return ProduceResult(NONE, first.base_offset, first.timestamp, log_start_offset, False)
     message = None
-    if placing is Placing.OUT_OF_ORDER:
+    if placing is OUT_OF_ORDER:
         message = f"sequences {base_sequence} to {last_sequence} of producer {producer_id} are not the next"
     return _refused(SEQUENCE_ERRORS[placing], partition, message)
 

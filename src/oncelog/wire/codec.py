@@ -132,9 +132,7 @@ def encoder(cls: type[Struct], version: int, flexible: bool, tags: bool) -> Call
 
 def source_of(cls: type[Struct], version: int, flexible: bool = True, tags: bool = True) -> str:
     """The made source of both directions, for reading."""
-    return "\n".join(
-        make(cls, version, flexible, tags)[0] for make in (_decoder_source, _encoder_source)
-    )
+    return "\n".join(make(cls, version, flexible, tags)[0] for make in (_decoder_source, _encoder_source))
 
 
 def make_init(cls: type[Struct]) -> Callable[..., None]:
@@ -236,7 +234,9 @@ def _runs(specs: Iterable[FieldSpec]) -> list[list[FieldSpec]]:
     return runs
 
 
-def _split(cls: type[Struct], version: int, tags: bool) -> tuple[list[FieldSpec], list[FieldSpec], list[FieldSpec]]:
+def _split(
+    cls: type[Struct], version: int, tags: bool
+) -> tuple[list[FieldSpec], list[FieldSpec], list[FieldSpec]]:
     """Fields in the body, in the tagged section, and those that this version lacks."""
     body: list[FieldSpec] = []
     tagged: list[FieldSpec] = []
@@ -271,7 +271,8 @@ def minimum_size(type_: FieldType, version: int, flexible: bool, tags: bool) -> 
     if type_.name == "struct":
         body, _, _ = _split(type_.element, version, tags)
         size = sum(
-            1 if version in spec.nullable and spec.type.name == "struct"
+            1
+            if version in spec.nullable and spec.type.name == "struct"
             else minimum_size(spec.type, version, flexible, tags)
             for spec in body
         )

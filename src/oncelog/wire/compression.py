@@ -70,10 +70,14 @@ def decompress(codec: int, data: bytes, limit_bytes: int) -> bytes:
             return _unsnappy(data, limit_bytes)
         if codec == LZ4:
             decompressor = _library(codec, "lz4.frame").LZ4FrameDecompressor()
-            return _finish(decompressor.decompress(data, max_length=limit_bytes + 1), decompressor, limit_bytes)
+            return _finish(
+                decompressor.decompress(data, max_length=limit_bytes + 1), decompressor, limit_bytes
+            )
         if codec == ZSTD:
             decompressor = _zstd().ZstdDecompressor()
-            return _finish(decompressor.decompress(data, max_length=limit_bytes + 1), decompressor, limit_bytes)
+            return _finish(
+                decompressor.decompress(data, max_length=limit_bytes + 1), decompressor, limit_bytes
+            )
     except (CodecMissing, DecodeError):
         raise
     except Exception as error:

@@ -10,13 +10,13 @@ class ProduceRequest(Message, api_key=0, versions="3-13", flexible="9+"):
     transactional_id: str | None = field(string, nullable="3+", default=None)
 ```
 
-Instances are slotted values with keyword constructors. Codecs are made from the fields by `codec.py`, per class
+Instances are slotted values with keyword constructors in which every field defaults. Codecs are made from the fields by `codec.py`, per class
 and version, when they are first used. Must not know what any single message means.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, Self
 
 from oncelog.wire import codec
 
@@ -88,7 +88,7 @@ NO_VERSIONS = Range(0, -1)
 
 
 def parse_versions(text: str | None) -> Range:
-    """"3+", "0-12", "5" or None."""
+    """ "3+", "0-12", "5" or None."""
     if text is None:
         return NO_VERSIONS
     if text.endswith("+"):
@@ -135,17 +135,20 @@ def field(
     """Declare a field: its type, the versions that have it, those where it may be null or is tagged."""
     of = type_ if isinstance(type_, FieldType) else struct(type_)
     return FieldSpec(
-        of, parse_versions(versions), parse_versions(nullable), default, tag, parse_versions(tagged), ignorable
+        of,
+        parse_versions(versions),
+        parse_versions(nullable),
+        default,
+        tag,
+        parse_versions(tagged),
+        ignorable,
     )
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
 class _Meta(type):
     """Turns declared fields into slots; the rest is done when a class is first used."""
 
-    def __new__(
-        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
-    ) -> _Meta:
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> _Meta:
         specs = {key: value for key, value in namespace.items() if isinstance(value, FieldSpec)}
         for key, spec in specs.items():
             spec.name = key
@@ -199,9 +202,7 @@ class Message(Struct):
     flexible: ClassVar[int | None] = None
 
     @classmethod
-    def _configure(
-        cls, api_key: int = -1, versions: str = "0", flexible: str | None = None
-    ) -> None:
+    def _configure(cls, api_key: int = -1, versions: str = "0", flexible: str | None = None) -> None:
         cls.api_key = api_key
         parsed = parse_versions(versions)
         cls.versions = (parsed.first, parsed.last)
@@ -246,4 +247,3 @@ class Event(Struct):
     def encode(self) -> bytes:
         """The framed event in its newest version."""
         return codec.encode_event(self)
-

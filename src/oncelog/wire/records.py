@@ -128,8 +128,17 @@ def control_batch(
     value = struct.pack(">hi", 0, coordinator_epoch)
     record = encode_record(0, 0, key, value, ())
     return _assemble(
-        base_offset, leader_epoch, _TRANSACTIONAL | _CONTROL, 0, timestamp_ms, timestamp_ms, producer_id,
-        producer_epoch, -1, 1, record,
+        base_offset,
+        leader_epoch,
+        _TRANSACTIONAL | _CONTROL,
+        0,
+        timestamp_ms,
+        timestamp_ms,
+        producer_id,
+        producer_epoch,
+        -1,
+        1,
+        record,
     )
 
 
@@ -148,8 +157,14 @@ def _assemble(
 ) -> bytes:
     after = (
         _AFTER_CRC.pack(
-            attributes, last_offset_delta, base_timestamp, max_timestamp, producer_id, producer_epoch,
-            base_sequence, record_count,
+            attributes,
+            last_offset_delta,
+            base_timestamp,
+            max_timestamp,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            record_count,
         )
         + records
     )
@@ -231,8 +246,17 @@ def build_batch(
         body = compress(compression, body)
     attributes = compression | (_TRANSACTIONAL if is_transactional else 0)
     return _assemble(
-        base_offset, leader_epoch, attributes, len(normal) - 1, base_timestamp, max_timestamp, producer_id,
-        producer_epoch, base_sequence, len(normal), body,
+        base_offset,
+        leader_epoch,
+        attributes,
+        len(normal) - 1,
+        base_timestamp,
+        max_timestamp,
+        producer_id,
+        producer_epoch,
+        base_sequence,
+        len(normal),
+        body,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oncelog.wire.definition import Message, Struct, field, array, bool_, int16, int32, int8, string
+from oncelog.wire.definition import Message, Struct, array, bool_, field, int8, int16, int32, string
 
 
 class AlterableConfig(Struct):

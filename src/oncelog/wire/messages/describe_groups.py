@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oncelog.wire.definition import Message, Struct, field, array, bool_, bytes_, int16, int32, string
+from oncelog.wire.definition import Message, Struct, array, bool_, bytes_, field, int16, int32, string
 
 
 class DescribeGroupsRequest(Message, api_key=15, versions="0-6", flexible="5+"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oncelog.wire.definition import Message, Struct, field, array, int16, int32, int64, string, uint16, uuid
+from oncelog.wire.definition import Message, Struct, array, field, int16, int32, int64, string, uint16, uuid
 
 
 class PartitionData(Struct):

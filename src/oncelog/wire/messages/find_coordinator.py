@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oncelog.wire.definition import Message, Struct, field, array, int16, int32, int8, string
+from oncelog.wire.definition import Message, Struct, array, field, int8, int16, int32, string
 
 
 class FindCoordinatorRequest(Message, api_key=10, versions="0-6", flexible="3+"):

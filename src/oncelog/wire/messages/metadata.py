@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oncelog.wire.definition import Message, Struct, field, array, bool_, int16, int32, string, uuid
+from oncelog.wire.definition import Message, Struct, array, bool_, field, int16, int32, string, uuid
 
 
 class MetadataRequestTopic(Struct):

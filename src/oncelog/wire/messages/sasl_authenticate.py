@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oncelog.wire.definition import Message, field, bytes_, int16, int64, string
+from oncelog.wire.definition import Message, bytes_, field, int16, int64, string
 
 
 class SaslAuthenticateRequest(Message, api_key=36, versions="0-2", flexible="2+"):

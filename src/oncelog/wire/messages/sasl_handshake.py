@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oncelog.wire.definition import Message, field, array, int16, string
+from oncelog.wire.definition import Message, array, field, int16, string
 
 
 class SaslHandshakeRequest(Message, api_key=17, versions="0-1"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oncelog.wire.definition import Message, Struct, field, array, bytes_, int16, int32, string
+from oncelog.wire.definition import Message, Struct, array, bytes_, field, int16, int32, string
 
 
 class SyncGroupRequestAssignment(Struct):

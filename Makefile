@@ -1,0 +1,29 @@
+# Everything a newcomer runs. Only Python 3.11+ and make are needed; `make test` and `make demo` set themselves up.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help setup test lint demo bench bench-kafka kafka-python-suite crash fuzz docs clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[compression]' --group test
+	touch $@
+
+setup: $(VENV)/ready ## a virtual environment with the package and its tests' needs
+
+lint: setup ## formatting, lint, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup lint ## the whole default test run
+	$(BIN)/python -m pytest
+
+clean: ## remove what these commands made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,162 @@
+"""ListOffsets (key 2, v1-11): the offset that belongs to a timestamp, or to one of the special ones.
+
+-1 latest (last stable offset for read_committed), -2 earliest, -3 of the largest timestamp (v7), -4 earliest
+local (v8), -5 latest tiered (v9) and -6 earliest pending upload (v11), which without tiers have no offset.
+A timestamp finds the first record that is not older; the extent is known from the state, the record is found
+by reading its batches, so such a request may wait for the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from oncelog.broker.context import Context
+from oncelog.broker.fetching import LEADER_EPOCH, READ_COMMITTED
+from oncelog.broker.registry import Api
+from oncelog.machine.extents import Extent
+from oncelog.machine.state import Partition
+from oncelog.wire.errors import ErrorCode
+from oncelog.wire.messages.list_offsets import (
+    ListOffsetsPartition,
+    ListOffsetsPartitionResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+)
+from oncelog.wire.records import iterate_records, parse_batch_header, stamp
+
+API = Api(request=ListOffsetsRequest, response=ListOffsetsResponse, waits=True)
+
+LATEST = -1
+EARLIEST = -2
+MAX_TIMESTAMP = -3
+EARLIEST_LOCAL = -4
+LATEST_TIERED = -5
+EARLIEST_PENDING_UPLOAD = -6
+FIRST_VERSION_OF = {
+    LATEST: 1,
+    EARLIEST: 1,
+    MAX_TIMESTAMP: 7,
+    EARLIEST_LOCAL: 8,
+    LATEST_TIERED: 9,
+    EARLIEST_PENDING_UPLOAD: 11,
+}
+
+
+class _Lookup(NamedTuple):
+    """A timestamp whose record has to be found in an extent's batches."""
+
+    answer: ListOffsetsPartitionResponse
+    timestamp: int
+    limit: int
+    partition: Partition
+    extent_index: int
+
+
+def handle(
+    context: Context, request: ListOffsetsRequest, respond: Callable[[ListOffsetsResponse], None]
+) -> None:
+    """Answer from the state what it knows; read batches for the rest."""
+    response = ListOffsetsResponse(topics=[])
+    lookups: list[_Lookup] = []
+    repeated = _repeated_partitions(request)
+    for topic in request.topics:
+        topic_response = ListOffsetsTopicResponse(name=topic.name, partitions=[])
+        response.topics.append(topic_response)
+        for wanted in topic.partitions:
+            answer = ListOffsetsPartitionResponse(
+                partition_index=wanted.partition_index, error_code=ErrorCode.NONE, timestamp=-1, offset=-1
+            )
+            topic_response.partitions.append(answer)
+            if (topic.name, wanted.partition_index) in repeated:
+                answer.error_code = ErrorCode.INVALID_REQUEST
+                continue
+            known = context.broker.state.topic_named(topic.name)
+            if known is None or not 0 <= wanted.partition_index < len(known.partitions):
+                answer.error_code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+                continue
+            partition = known.partitions[wanted.partition_index]
+            lookup = _answer_from_state(context, request, wanted, partition, answer)
+            if lookup is not None:
+                lookups.append(lookup)
+    _find_records(context, lookups, lambda: respond(response))
+
+
+def _repeated_partitions(request: ListOffsetsRequest) -> set[tuple[str, int]]:
+    seen: set[tuple[str, int]] = set()
+    repeated: set[tuple[str, int]] = set()
+    for topic in request.topics:
+        for wanted in topic.partitions:
+            key = (topic.name, wanted.partition_index)
+            (repeated if key in seen else seen).add(key)
+    return repeated
+
+
+def _answer_from_state(
+    context: Context,
+    request: ListOffsetsRequest,
+    wanted: ListOffsetsPartition,
+    partition: Partition,
+    answer: ListOffsetsPartitionResponse,
+) -> _Lookup | None:
+    """Fill in what needs no reading; returns what does."""
+    if wanted.current_leader_epoch not in (-1, LEADER_EPOCH):
+        is_newer = wanted.current_leader_epoch > LEADER_EPOCH
+        answer.error_code = ErrorCode.UNKNOWN_LEADER_EPOCH if is_newer else ErrorCode.FENCED_LEADER_EPOCH
+        return None
+    timestamp = wanted.timestamp
+    if timestamp < 0 and context.version < FIRST_VERSION_OF.get(timestamp, context.version + 1):
+        answer.error_code = ErrorCode.UNSUPPORTED_VERSION
+        return None
+    is_committed = request.isolation_level == READ_COMMITTED and request.replica_id == -1
+    limit = partition.last_stable_offset if is_committed else partition.log_end_offset
+    if timestamp == LATEST:
+        answer.offset = limit
+        answer.leader_epoch = LEADER_EPOCH
+    elif timestamp in (EARLIEST, EARLIEST_LOCAL):
+        answer.offset = partition.log_start_offset
+        answer.leader_epoch = LEADER_EPOCH
+    elif timestamp == MAX_TIMESTAMP or timestamp >= 0:
+        extents = partition.extents
+        if timestamp == MAX_TIMESTAMP:
+            timestamp = extents.newest_timestamp()
+        index = extents.first_reaching(timestamp)
+        if index < len(extents):
+            return _Lookup(answer, timestamp, limit, partition, index)
+    return None
+
+
+def _find_records(context: Context, lookups: Sequence[_Lookup], done: Callable[[], None]) -> None:
+    """Read the extents of all lookups at once, then pick the records."""
+
+    def read(buffers: Sequence[memoryview | None]) -> None:
+        for lookup, extent, buffer in zip(lookups, extents, buffers, strict=True):
+            if buffer is None:
+                lookup.answer.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+            else:
+                _pick_record(lookup, extent, buffer)
+        done()
+
+    extents = [lookup.partition.extents.extent(lookup.extent_index) for lookup in lookups]
+    context.broker.reader.read(extents, read)
+
+
+def _pick_record(lookup: _Lookup, extent: Extent, buffer: memoryview) -> None:
+    """The first record at or after the timestamp, unless it lies beyond what the reader may see."""
+    if not extent.stamped:
+        buffer = memoryview(b"".join(stamp(buffer, extent.base_offset, LEADER_EPOCH)))
+    position = 0
+    while position < len(buffer):
+        header = parse_batch_header(buffer, position)
+        batch = buffer[position : position + header.size]
+        position += header.size
+        if header.max_timestamp < lookup.timestamp:
+            continue
+        for record in iterate_records(batch):
+            if record.timestamp >= lookup.timestamp and record.offset >= lookup.partition.log_start_offset:
+                if record.offset < lookup.limit:
+                    lookup.answer.offset = record.offset
+                    lookup.answer.timestamp = record.timestamp
+                    lookup.answer.leader_epoch = LEADER_EPOCH
+                return

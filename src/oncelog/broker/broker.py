@@ -1,0 +1,123 @@
+"""The broker's parts put together around one state and one journal.
+
+Handlers reach everything through it. It owns no sockets (server.py) and no process (serve.py); it starts and
+stops the background work that sends commands of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from oncelog.broker.api.api_versions import unsupported_version_response
+from oncelog.broker.clock import Clock
+from oncelog.broker.config_notices import ConfigNotices
+from oncelog.broker.deadlines import Deadlines
+from oncelog.broker.engine import Engine, EngineFailed
+from oncelog.broker.fetch_sessions import FetchSessions
+from oncelog.broker.groups import GroupCoordinator
+from oncelog.broker.metadata_cache import MetadataCache
+from oncelog.broker.options import Options
+from oncelog.broker.published import Published
+from oncelog.broker.registry import Registry
+from oncelog.journal import Journal, Written
+from oncelog.machine.state import State
+from oncelog.machine.transactions import timed_out
+from oncelog.store.level0 import Reader
+from oncelog.wire.messages.api_versions import ApiVersionsResponse
+
+if TYPE_CHECKING:
+    from oncelog.broker.connection import Connection
+    from oncelog.broker.context import Context
+
+NODE_ID = 1
+TRANSACTION_SWEEP_INTERVAL_MS = 1000
+ABORTS_PER_SWEEP_MAX = 1000
+
+
+class Broker:
+    """One broker; `state` has been replayed and everything in it is durable.
+
+    age_ms: where the service age of the data directory stands.
+    random_bytes: the source of topic ids and member ids.
+    on_failure: called once when the engine has stopped for good.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        state: State,
+        journal: Journal,
+        reader: Reader,
+        registry: Registry,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        cluster_id: str,
+        age_ms: int,
+        random_bytes: Callable[[int], bytes],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.options = options
+        self.state = state
+        self.reader = reader
+        self.registry = registry
+        self.cluster_id = cluster_id
+        self.node_id = NODE_ID
+        self.published = Published()
+        self.published.publish_all(state)
+        self.engine = Engine(
+            state,
+            journal,
+            clock,
+            self.published,
+            loop,
+            age_ms=age_ms,
+            entry_bytes_max=options.entry_bytes_max,
+            on_failure=on_failure,
+            on_durable=self._keep_hot,
+        )
+        self.deadlines = Deadlines(loop)
+        self.fetch_sessions = FetchSessions()
+        self.random_bytes = random_bytes
+        self.groups = GroupCoordinator(self.engine, self.deadlines, self.random_uuid, options.group_options())
+        self.metadata_cache = MetadataCache()
+        self.config_notices = ConfigNotices()
+        self._sweep_transactions_later()
+
+    def random_uuid(self) -> bytes:
+        """16 random bytes with the marks of a version 4 UUID."""
+        raw = bytearray(self.random_bytes(16))
+        raw[6] = raw[6] & 0x0F | 0x40
+        raw[8] = raw[8] & 0x3F | 0x80
+        return bytes(raw)
+
+    def unsupported_version_response(self) -> ApiVersionsResponse:
+        """What an ApiVersions request of an unknown version is told, in the form of v0."""
+        return unsupported_version_response()
+
+    def close_connection(self, context: Context, reason: str) -> None:
+        """Close the connection that a request came by (a failed acks=0 has no other answer)."""
+        connection: Connection = context.connection  # type: ignore[assignment]
+        connection.abort(reason)
+
+    async def close(self) -> None:
+        """Stop the background work, and wait until what was decided is durable."""
+        self.deadlines.close()
+        await self.engine.close()
+
+    def _keep_hot(self, written: Written) -> None:
+        self.reader.cache.put(written.position, written.payload)
+
+    def _sweep_transactions_later(self) -> None:
+        self.deadlines.after(TRANSACTION_SWEEP_INTERVAL_MS, self._sweep_transactions)
+
+    def _sweep_transactions(self) -> None:
+        """Abort what has been open for longer than its timeout; a refusal means that the state moved on."""
+        try:
+            for abort in timed_out(self.state, self.engine.age_ms(), ABORTS_PER_SWEEP_MAX):
+                self.engine.execute(abort)
+        except EngineFailed:
+            return
+        self._sweep_transactions_later()

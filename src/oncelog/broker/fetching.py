@@ -1,0 +1,351 @@
+"""Finding and reading what a fetch wants: plan from the published view, read, cut to whole batches.
+
+A plan takes all watermarks and extents before anything is awaited, so that one response shows every
+transaction in all of its partitions or in none (law 5). Must not know sessions or the wire form of Fetch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from oncelog.broker.fetch_sessions import PartitionFetch
+from oncelog.broker.published import PartitionView
+from oncelog.machine.extents import Extent
+from oncelog.machine.state import Partition, State
+from oncelog.wire.errors import ErrorCode
+from oncelog.wire.records import stamp
+
+if TYPE_CHECKING:
+    from oncelog.broker.broker import Broker
+    from oncelog.broker.deadlines import Deadline
+
+LEADER_EPOCH = 0
+READ_COMMITTED = 1
+RESPONSE_BYTES_MAX = 57_671_680
+"""Kafka's fetch.max.bytes."""
+
+_BATCH_PLACE = Struct(">qi11xi")
+"""Base offset, batch length and last offset delta of a batch header."""
+
+
+class FetchedPartition(NamedTuple):
+    """One partition's part of the answer; records is empty where nothing could be read."""
+
+    wanted: PartitionFetch
+    error: int
+    high_watermark: int
+    last_stable_offset: int
+    log_start_offset: int
+    aborted: list[tuple[int, int]] | None
+    records: bytes | memoryview
+
+
+class PartitionPlan:
+    """What will be read of one partition: whole extents, cut to size once their bytes are there."""
+
+    __slots__ = ("budget_bytes", "error", "extents", "limit", "partition", "view_marks", "wanted")
+
+    def __init__(self, wanted: PartitionFetch) -> None:
+        self.wanted = wanted
+        self.error: int = ErrorCode.NONE
+        self.partition: Partition | None = None
+        self.view_marks = (-1, -1, -1)
+        self.limit = 0
+        self.budget_bytes = 0
+        self.extents: list[Extent] = []
+
+
+class FetchPlan:
+    """The plan of one fetch over all its partitions, as of one moment."""
+
+    __slots__ = (
+        "available_bytes",
+        "has_error",
+        "looked_at_machine",
+        "must_wait_for_durability",
+        "partitions",
+        "views",
+    )
+
+    def __init__(self) -> None:
+        self.partitions: list[PartitionPlan] = []
+        self.views: list[PartitionView] = []
+        self.available_bytes = 0
+        self.has_error = False
+        self.looked_at_machine = False
+        self.must_wait_for_durability = False
+
+
+def plan_fetch(
+    state: State,
+    views: dict[tuple[bytes, int], PartitionView],
+    wanted_partitions: Sequence[PartitionFetch],
+    max_bytes: int,
+    isolation_level: int,
+) -> FetchPlan:
+    """Take every watermark and the extents to read, in the order of the request.
+
+    Offsets between the limit and the machine's log end are in range but have nothing to read yet.
+    """
+    plan = FetchPlan()
+    remaining = min(max_bytes, RESPONSE_BYTES_MAX)
+    for wanted in wanted_partitions:
+        part = PartitionPlan(wanted)
+        plan.partitions.append(part)
+        view = _look_up(state, views, wanted, part, plan)
+        if view is None:
+            continue
+        plan.views.append(view)
+        part.partition = view.partition
+        part.view_marks = (view.high_watermark, view.last_stable_offset, view.log_start_offset)
+        part.limit = view.last_stable_offset if isolation_level == READ_COMMITTED else view.high_watermark
+        if wanted.fetch_offset < part.limit and (remaining > 0 or not plan.available_bytes):
+            part.budget_bytes = max(0, min(wanted.partition_max_bytes, remaining))
+            size_bytes = _take_extents(view.partition, part)
+            plan.available_bytes += size_bytes
+            remaining -= size_bytes
+    return plan
+
+
+def _look_up(
+    state: State,
+    views: dict[tuple[bytes, int], PartitionView],
+    wanted: PartitionFetch,
+    part: PartitionPlan,
+    plan: FetchPlan,
+) -> PartitionView | None:
+    """The view that `wanted` names, if it can be read; else the error, or the wish to wait, is noted."""
+    name_or_id, index = wanted.key
+    topic_id = state.topic_ids.get(name_or_id) if isinstance(name_or_id, str) else name_or_id
+    topic = state.topics.get(topic_id) if topic_id is not None else None
+    partition = topic.partitions[index] if topic is not None and 0 <= index < len(topic.partitions) else None
+    view = views.get((topic_id, index)) if topic_id is not None else None
+    if partition is None or view is None or view.partition is not partition:
+        plan.looked_at_machine = True
+        if (partition is None) != (view is None) or partition is not None:
+            plan.must_wait_for_durability = True
+        elif topic is None and not isinstance(name_or_id, str):
+            part.error = ErrorCode.UNKNOWN_TOPIC_ID
+        else:
+            part.error = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        plan.has_error = True
+        return None
+    offset = wanted.fetch_offset
+    if offset < partition.log_start_offset and view.log_start_offset < partition.log_start_offset:
+        plan.looked_at_machine = plan.must_wait_for_durability = True
+        return view
+    if wanted.current_leader_epoch not in (-1, LEADER_EPOCH):
+        is_newer = wanted.current_leader_epoch > LEADER_EPOCH
+        part.error = ErrorCode.UNKNOWN_LEADER_EPOCH if is_newer else ErrorCode.FENCED_LEADER_EPOCH
+    elif offset < view.log_start_offset or offset > partition.log_end_offset:
+        part.error = ErrorCode.OFFSET_OUT_OF_RANGE
+        plan.looked_at_machine = True
+    elif offset > view.high_watermark:
+        plan.looked_at_machine = True
+    if part.error:
+        plan.has_error = True
+        return None
+    return view
+
+
+def _take_extents(partition: Partition, part: PartitionPlan) -> int:
+    """Add extents from the fetch offset on until the budget is met; returns the bytes that count."""
+    extents = partition.extents
+    size_bytes = 0
+    for i in range(extents.find(part.wanted.fetch_offset), len(extents)):
+        extent = extents.extent(i)
+        if extent.base_offset >= part.limit:
+            break
+        part.extents.append(extent)
+        size_bytes += extent.size
+        if size_bytes >= part.budget_bytes:
+            return max(part.budget_bytes, 1)
+    return size_bytes
+
+
+def cut_batches(
+    buffer: memoryview, fetch_offset: int, limit: int, budget_bytes: int, may_exceed: bool
+) -> tuple[memoryview, int]:
+    """The whole batches of an extent that a fetch may have.
+
+    Batches before `fetch_offset` and from `limit` on are left out; the first batch may exceed the budget
+    only when `may_exceed`. Returns the slice and the offset after its last batch (-1 when it is empty).
+    """
+    position = 0
+    start = -1
+    end_offset = -1
+    size_bytes = len(buffer)
+    while position < size_bytes:
+        base_offset, batch_length, last_offset_delta = _BATCH_PLACE.unpack_from(buffer, position)
+        total = 12 + batch_length
+        next_offset = base_offset + last_offset_delta + 1
+        if next_offset > fetch_offset:
+            if base_offset >= limit:
+                break
+            if start < 0:
+                start = position
+            if position + total - start > budget_bytes and not (may_exceed and position == start):
+                break
+            end_offset = next_offset
+        position += total
+    if end_offset < 0:
+        return buffer[:0], -1
+    return buffer[start:position], end_offset
+
+
+def read_from(part: PartitionPlan, buffers: Sequence[memoryview], may_exceed: bool) -> FetchedPartition:
+    """Cut one partition's extents to what may be returned, and list the aborted transactions in it."""
+    wanted = part.wanted
+    remaining = part.budget_bytes
+    pieces: list[bytes | memoryview] = []
+    end_offset = wanted.fetch_offset
+    for extent, buffer in zip(part.extents, buffers, strict=True):
+        if not extent.stamped:
+            buffer = memoryview(b"".join(stamp(buffer, extent.base_offset, LEADER_EPOCH)))
+        is_whole = (
+            extent.base_offset >= wanted.fetch_offset
+            and extent.last_offset < part.limit
+            and extent.size <= remaining
+        )
+        if is_whole:
+            piece, piece_end = buffer, extent.last_offset + 1
+        else:
+            piece, piece_end = cut_batches(buffer, wanted.fetch_offset, part.limit, remaining, may_exceed)
+            if piece_end < 0:
+                break
+        pieces.append(piece)
+        end_offset = piece_end
+        may_exceed = False
+        remaining -= len(piece)
+        if piece_end <= extent.last_offset:
+            break
+    records = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    high_watermark, last_stable_offset, log_start_offset = part.view_marks
+    assert end_offset <= max(part.limit, wanted.fetch_offset), "law 1: a read stays below its limit"
+    aborted: list[tuple[int, int]] = []
+    if pieces and part.partition is not None:
+        aborted = part.partition.aborted.overlapping(wanted.fetch_offset, end_offset)
+    return FetchedPartition(
+        wanted, ErrorCode.NONE, high_watermark, last_stable_offset, log_start_offset, aborted, records
+    )
+
+
+class Fetch:
+    """One fetch under way: plans, waits for enough bytes or its time, reads, and answers once.
+
+    done: called with the partitions' results and the journal position that the answer depends on (0 when it
+    only showed published values).
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        wanted: Sequence[PartitionFetch],
+        *,
+        isolation_level: int,
+        min_bytes: int,
+        max_bytes: int,
+        max_wait_ms: int,
+        done: Callable[[list[FetchedPartition], int], None],
+    ) -> None:
+        self._broker = broker
+        self._wanted = wanted
+        self._isolation_level = isolation_level
+        self._min_bytes = min(min_bytes, max_bytes)
+        self._max_bytes = max_bytes
+        self._max_wait_ms = max_wait_ms
+        self._done = done
+        self._waits_on: list[PartitionView] = []
+        self._deadline: Deadline | None = None
+        self._is_over_time = max_wait_ms <= 0 or not wanted
+        self._is_cancelled = False
+
+    def start(self) -> None:
+        """Answer now if there is enough, else when there is or when the time is up."""
+        self._attempt()
+
+    def cancel(self) -> None:
+        """The client has gone: never answer."""
+        self._is_cancelled = True
+        self._stop_waiting()
+
+    def release(self) -> None:
+        """What the machine knew and the view did not is durable now: plan anew."""
+        if not self._is_cancelled:
+            self._attempt()
+
+    def _attempt(self) -> None:
+        broker = self._broker
+        plan = plan_fetch(
+            broker.state, broker.published.views, self._wanted, self._max_bytes, self._isolation_level
+        )
+        engine = broker.engine
+        if plan.must_wait_for_durability and engine.stamp() > engine.durable_position:
+            engine.hold(self, engine.stamp())
+            return
+        assert not plan.must_wait_for_durability, "machine and view differ though all is durable"
+        if plan.has_error or self._is_over_time or plan.available_bytes >= self._min_bytes:
+            self._stop_waiting()
+            self._read(plan, engine.stamp() if plan.looked_at_machine else 0)
+        else:
+            self._wait(plan)
+
+    def _wait(self, plan: FetchPlan) -> None:
+        if self._waits_on:
+            return
+        self._waits_on = plan.views
+        for view in plan.views:
+            view.waiters[self._woken] = None
+        self._deadline = self._broker.deadlines.after(self._max_wait_ms, self._time_is_up)
+
+    def _stop_waiting(self) -> None:
+        for view in self._waits_on:
+            view.waiters.pop(self._woken, None)
+        self._waits_on = []
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _woken(self) -> None:
+        if not self._is_cancelled and self._waits_on:
+            self._attempt()
+
+    def _time_is_up(self) -> None:
+        self._is_over_time = True
+        self._deadline = None
+        self._attempt()
+
+    def _read(self, plan: FetchPlan, position: int) -> None:
+        """Collect the bytes of every extent, from memory where they are, else from the disk by the door."""
+        reader = self._broker.reader
+        parts = [part for part in plan.partitions if part.extents]
+        wanted = [extent for part in parts for extent in part.extents]
+
+        def finish(buffers: Sequence[memoryview | None]) -> None:
+            if not self._is_cancelled:
+                self._answer(plan, buffers, position)
+
+        reader.read(wanted, finish)
+
+    def _answer(self, plan: FetchPlan, buffers: Sequence[memoryview | None], position: int) -> None:
+        results: list[FetchedPartition] = []
+        taken = 0
+        may_exceed = True
+        for part in plan.partitions:
+            if part.error:
+                results.append(FetchedPartition(part.wanted, part.error, -1, -1, -1, None, b""))
+                continue
+            count = len(part.extents)
+            found = [buffer for buffer in buffers[taken : taken + count] if buffer is not None]
+            taken += count
+            if len(found) < count:
+                error = ErrorCode.KAFKA_STORAGE_ERROR
+                results.append(FetchedPartition(part.wanted, error, -1, -1, -1, None, b""))
+                continue
+            fetched = read_from(part, found, may_exceed)
+            if fetched.records:
+                may_exceed = False
+            results.append(fetched)
+        self._done(results, position)

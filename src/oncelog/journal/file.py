@@ -1,0 +1,424 @@
+"""The journal of one machine: entries appended to files by one writer thread, one durable write per entry.
+
+A second thread zero-fills ahead, makes the next file and closes the last one, so that the writer's system call
+changes no metadata and never waits for a file to be made. What the writer shares with it is handed over by
+waiting for it: whoever needs what the other is making waits until it is made.
+
+Must not know what entries mean, nor the time; randomness is handed in.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+
+from oncelog.disk import Disk, File
+from oncelog.disk.workers import ThreadWorker, Worker
+from oncelog.journal import (
+    EntryToWrite,
+    JournalError,
+    JournalErrorKind,
+    Post,
+    ReplayedEntry,
+    Written,
+)
+from oncelog.journal.directory import JOURNAL_NAME, LOCK_NAME, META_NAME, DataDirectory
+from oncelog.journal.files import (
+    JournalFile,
+    OpenFiles,
+    create_file,
+    indexed_entry_count,
+    inspect_file,
+    write_index,
+)
+from oncelog.journal.format import BLOCK_BYTES, FIRST_ADDRESS, INDEX_ROW, pack_entry, unpack_entry_header
+from oncelog.journal.opening import Replay
+
+log = logging.getLogger("oncelog.journal")
+
+FILL_STEP_BYTES_FIRST = 4 << 20
+FILL_STEP_BYTES_MAX = 32 << 20
+OPEN_FILES_MAX = 64
+_FOREIGN_BUT_HARMLESS = frozenset({LOCK_NAME, META_NAME, JOURNAL_NAME, "lost+found"})
+
+
+class FileJournal:
+    """A Journal in the files of one data directory; see the promises of `oncelog.journal`.
+
+    cluster_id: drawn when the directory was made.
+    Use: `open`, read `replay()` to its end, then `append`; `close` gives the directory back.
+    """
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        cluster_id: str,
+        replay: Replay,
+        post: Post,
+        file_bytes_max: int,
+        random_bytes: Callable[[int], bytes],
+        writer: Worker,
+        preparer: Worker,
+    ) -> None:
+        self.cluster_id = cluster_id
+        self._directory = directory
+        self._replay = replay
+        self._post = post
+        self._file_bytes_max = file_bytes_max
+        self._random_bytes = random_bytes
+        self._incarnation = int.from_bytes(random_bytes(8), "big")
+        self._writer = writer
+        self._preparer = preparer
+        self._open_files = OpenFiles(directory.disk, OPEN_FILES_MAX)
+        self._table = replay.table
+        self._is_closed = False
+        self._is_replayed = False
+        self._failure: JournalError | None = None
+        self._closed_files_bytes = 0
+        # The writer's own.
+        self._file: JournalFile | None = None
+        self._handle: File | None = None
+        self._last_crc = 0
+        self._fill_step_bytes = FILL_STEP_BYTES_FIRST
+        # The preparer's, read by the writer after waiting for it.
+        self._next: JournalFile | None = None
+        self._is_filling = False
+        self._fill_failed = False
+
+    @classmethod
+    def open(
+        cls,
+        disk: Disk,
+        path: str,
+        *,
+        post: Post,
+        file_bytes_max: int,
+        random_bytes: Callable[[int], bytes],
+        writer: Worker | None = None,
+        preparer: Worker | None = None,
+    ) -> FileJournal:
+        """Claim the data directory, made when it is not there. Raises JournalError; OSError for a path that
+        cannot be a directory.
+        """
+        directory = DataDirectory(disk, path)
+        directory.claim(f"process {os.getpid()}")
+        try:
+            cluster_id = directory.read_meta()
+            if cluster_id is None:
+                cluster_id = _found(directory, random_bytes)
+            numbers = directory.file_numbers()
+            if not numbers:
+                raise JournalError(
+                    JournalErrorKind.DAMAGED,
+                    f"{directory.journal_path} holds no journal file, but {directory.meta_path} says that "
+                    "there was one; put the files back",
+                )
+            replay = Replay(directory, numbers)
+            return cls(
+                directory,
+                cluster_id,
+                replay,
+                post,
+                file_bytes_max,
+                random_bytes,
+                writer or ThreadWorker("oncelog-journal-writer"),
+                preparer or ThreadWorker("oncelog-journal-preparer"),
+            )
+        except BaseException:
+            directory.release()
+            raise
+
+    # --- what there is ---
+
+    @property
+    def next_position(self) -> int:
+        return self._replay.next_position
+
+    @property
+    def size_bytes(self) -> int:
+        """What the files hold; zeros that wait to be written over are not counted once replay is done."""
+        if not self._is_replayed:
+            return self._bytes_on_disk()
+        file = self._file
+        return self._closed_files_bytes + (file.end_address if file is not None else 0)
+
+    @property
+    def replayed_bytes(self) -> int:
+        return self._replay.replayed_bytes
+
+    def entries_to_replay_max(self) -> int:
+        """An upper bound of the entries that replay will read, from the files' indexes and sizes."""
+        count = 0
+        for number in self._directory.file_numbers():
+            handle = self._directory.disk.open(self._directory.file_path(number))
+            try:
+                salt = inspect_file(self._directory, number, handle).salt
+                indexed = indexed_entry_count(handle, salt)
+                count += handle.size() // BLOCK_BYTES if indexed is None else indexed
+            finally:
+                handle.close()
+        return count
+
+    def free_bytes(self) -> int:
+        return self._directory.disk.free_bytes(self._directory.path)
+
+    def _bytes_on_disk(self) -> int:
+        total = 0
+        for number in self._directory.file_numbers():
+            handle = self._directory.disk.open(self._directory.file_path(number))
+            total += handle.size()
+            handle.close()
+        return total
+
+    # --- replay ---
+
+    def replay(self) -> Iterator[ReplayedEntry]:
+        assert not self._is_replayed, "a journal is replayed once"
+        yield from self._replay.entries()
+        self._is_replayed = True
+        self._start_writing()
+
+    def _start_writing(self) -> None:
+        """Go on where the log ends. Files that a crash left without their index get it now."""
+        replay = self._replay
+        files = replay.files
+        self._last_crc = replay.last_crc
+        self._file = file = files[replay.active]
+        self._closed_files_bytes = sum(closed.end_address for closed in files[: replay.active])
+        self._handle = self._directory.disk.open(file.path, for_writing=True)
+        for closed in files[: replay.active]:
+            if not closed.has_index:
+                self._preparer.submit(lambda closed=closed: self._close_file(closed))  # type: ignore[misc]
+        if replay.active + 1 < len(files):
+            self._next = files[replay.active + 1]
+        elif file.entry_count:
+            self._preparer.submit(lambda: self._make_next(file.number + 1))
+        self._fill_ahead(file)
+
+    # --- append: the writer's thread ---
+
+    def append(self, entry: EntryToWrite, confirm: Callable[[Written], None]) -> None:
+        assert self._is_replayed, "append before replay has ended"
+        assert not self._is_closed, "append to a closed journal"
+        self._writer.submit(lambda: self._write(entry, confirm))
+
+    def _write(self, entry: EntryToWrite, confirm: Callable[[Written], None]) -> None:
+        """Write one entry durably and post the outcome; after a failure every entry fails."""
+        payload = b"".join(entry.payload)
+        failure = self._failure
+        if failure is None:
+            try:
+                self._write_durably(entry, payload)
+            except OSError as failed:
+                failure = _write_error(entry.position, failed)
+            except JournalError as failed_before:
+                failure = failed_before
+            if failure is not None:
+                self._failure = failure
+        self._post(confirm, Written(entry.position, payload, failure))
+
+    def _write_durably(self, entry: EntryToWrite, payload: bytes) -> None:
+        file = self._file
+        assert file is not None
+        room = self._file_bytes_max - file.end_address
+        size_estimate = len(entry.events) + len(payload) + 2 * BLOCK_BYTES
+        if size_estimate > room and file.entry_count:
+            file = self._roll(file)
+        buffers, crc = pack_entry(
+            file.salt,
+            self._last_crc,
+            self._incarnation,
+            entry.position,
+            entry.wall_ms,
+            entry.age_ms,
+            entry.position - 1,
+            entry.events,
+            payload,
+            entry.seal,
+        )
+        address = file.end_address
+        end = address + sum(map(len, buffers))
+        if end > file.filled_bytes:
+            # A fill under way would write its zeros over this entry.
+            self._preparer.wait()
+        assert self._handle is not None
+        self._handle.write(buffers, address, durable=True)
+        _, events, its_payload, _ = buffers
+        file.rows += INDEX_ROW.pack(
+            address,
+            len(events),
+            len(its_payload),
+            *_checksums_in(buffers[0]),
+        )
+        file.end_address = end
+        file.filled_bytes = max(file.filled_bytes, end)
+        file.last_entry_crc = self._last_crc = crc
+        if not file.first_position:
+            file.first_position = entry.position
+            self._table.add(file)
+            # Only now, for a file beyond the next one tells that this one was in use.
+            self._preparer.submit(lambda: self._make_next(file.number + 1))
+        self._replay.next_position = entry.position + 1
+        self._fill_ahead(file)
+
+    def _roll(self, file: JournalFile) -> JournalFile:
+        """Go on in the next file, which the preparer has made or is about to; it closes the old one later."""
+        if self._next is None:
+            self._preparer.wait()
+        following = self._next
+        if following is None:
+            raise self._failure or JournalError(
+                JournalErrorKind.WRITE_FAILED, "the journal's next file could not be made"
+            )
+        self._next = None
+        assert self._handle is not None
+        self._handle.close()
+        self._handle = self._directory.disk.open(following.path, for_writing=True)
+        self._closed_files_bytes += file.end_address
+        self._file = following
+        self._fill_step_bytes = FILL_STEP_BYTES_MAX
+        self._preparer.submit(lambda: self._close_file(file))
+        return following
+
+    def _fill_ahead(self, file: JournalFile) -> None:
+        """Have the next stretch of zeros written before the writer gets there."""
+        step_bytes = self._fill_step_bytes
+        ahead_bytes = file.filled_bytes - file.end_address
+        if self._is_filling or self._fill_failed or ahead_bytes >= step_bytes // 2:
+            return
+        if file.filled_bytes >= self._file_bytes_max:
+            return
+        self._is_filling = True
+        self._fill_step_bytes = min(2 * step_bytes, FILL_STEP_BYTES_MAX)
+        size_bytes = min(step_bytes, self._file_bytes_max - file.filled_bytes)
+        self._preparer.submit(lambda: self._fill(file, size_bytes))
+
+    # --- the preparer's thread ---
+
+    def _fill(self, file: JournalFile, size_bytes: int) -> None:
+        """Zeros behind what is filled. A full disk only ends the filling; any other failure is the journal's."""
+        start = file.filled_bytes
+        try:
+            handle = self._directory.disk.open(file.path, for_writing=True)
+            try:
+                handle.zero_fill(start, size_bytes)
+                handle.sync()
+            finally:
+                handle.close()
+            file.filled_bytes = start + size_bytes
+        except OSError as failed:
+            if failed.errno not in (errno.ENOSPC, errno.EDQUOT):
+                self._failure = self._failure or _write_error(self.next_position, failed)
+            self._fill_failed = True
+            log.warning("zero-filling %s ahead failed: %s", file.path, failed)
+        finally:
+            self._is_filling = False
+
+    def _make_next(self, number: int) -> None:
+        try:
+            salt = int.from_bytes(self._random_bytes(4), "big")
+            self._next = create_file(self._directory, number, salt, FILL_STEP_BYTES_FIRST)
+        except OSError as failed:
+            # Not needed yet; where it is, the writer says so.
+            log.warning("making journal file %d failed: %s", number, failed)
+
+    def _close_file(self, file: JournalFile) -> None:
+        """Write a file's index. Without it replay reads the headers, so a failure costs time only."""
+        try:
+            handle = self._directory.disk.open(file.path, for_writing=True)
+            try:
+                write_index(handle, file)
+            finally:
+                handle.close()
+        except OSError as failed:
+            log.warning("writing the index of %s failed: %s", file.path, failed)
+
+    # --- reading: any thread ---
+
+    def read_payload(self, position: int, offset: int, size_bytes: int) -> bytes:
+        found = self._read(position, offset, size_bytes, File.read)
+        assert found is not None
+        if len(found) != size_bytes:
+            raise JournalError(
+                JournalErrorKind.DAMAGED,
+                f"journal entry {position} is cut short: its file is shorter than it was written",
+            )
+        return found
+
+    def read_payload_nowait(self, position: int, offset: int, size_bytes: int) -> bytes | None:
+        return self._read(position, offset, size_bytes, File.read_nowait)
+
+    def _read(
+        self, position: int, offset: int, size_bytes: int, how: Callable[[File, int, int], bytes | None]
+    ) -> bytes | None:
+        if self._is_closed:
+            raise JournalError(JournalErrorKind.CLOSED, "the journal has been closed")
+        file, address = self._table.locate(position, offset, size_bytes)
+        try:
+            with self._open_files.use(file) as handle:
+                return how(handle, size_bytes, address)
+        except OSError as failed:
+            raise JournalError(
+                JournalErrorKind.READ_FAILED, f"reading journal entry {position} failed: {failed}"
+            ) from failed
+
+    # --- the end ---
+
+    def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._writer.close()
+        self._preparer.close()
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+        self._open_files.close()
+        self._directory.release()
+
+
+def _found(directory: DataDirectory, random_bytes: Callable[[int], bytes]) -> str:
+    """Make a data directory of an empty one; its metadata comes last, so a crash before it starts anew."""
+    disk = directory.disk
+    others = [name for name in disk.list(directory.path) if name not in _FOREIGN_BUT_HARMLESS]
+    if others:
+        raise JournalError(
+            JournalErrorKind.UNKNOWN_FORMAT,
+            f"{directory.path} is no data directory of oncelog, and it is not empty ({others[0]} is there); "
+            "choose a directory that is empty or does not exist",
+        )
+    for number in directory.file_numbers():
+        _refuse_entries(directory, number)
+    create_file(directory, 1, int.from_bytes(random_bytes(4), "big"), FILL_STEP_BYTES_FIRST)
+    cluster_id = urlsafe_b64encode(random_bytes(16)).decode().rstrip("=")
+    directory.write_meta(cluster_id)
+    return cluster_id
+
+
+def _refuse_entries(directory: DataDirectory, number: int) -> None:
+    """Without metadata there was never an entry; where there is one, the metadata has been lost."""
+    handle = directory.disk.open(directory.file_path(number))
+    try:
+        file = inspect_file(directory, number, handle)
+        header = unpack_entry_header(handle.read(BLOCK_BYTES, FIRST_ADDRESS), 0, file.salt)
+    finally:
+        handle.close()
+    if number > 1 or header is not None:
+        raise JournalError(
+            JournalErrorKind.DAMAGED,
+            f"{directory.meta_path} is missing, but {file.path} holds entries; put the file back",
+        )
+
+
+def _checksums_in(header: bytes) -> tuple[int, int]:
+    """The events' and the payload's CRC, which the header ends with before its own."""
+    return int.from_bytes(header[-12:-8], "big"), int.from_bytes(header[-8:-4], "big")
+
+
+def _write_error(position: int, failed: OSError) -> JournalError:
+    is_full = failed.errno in (errno.ENOSPC, errno.EDQUOT)
+    kind = JournalErrorKind.FULL if is_full else JournalErrorKind.WRITE_FAILED
+    return JournalError(kind, f"writing journal entry {position} failed: {failed}")

@@ -1,0 +1,74 @@
+"""Fetch sessions (KIP-227): epochs, places, what a client keeps asking for."""
+
+from __future__ import annotations
+
+from oncelog.broker.fetch_sessions import EPOCH_MAX, FetchSession, FetchSessions, PartitionFetch
+
+
+def wanted(name: str, index: int, offset: int = 0) -> PartitionFetch:
+    partition = PartitionFetch((name, index))
+    partition.fetch_offset = offset
+    return partition
+
+
+def test_the_first_incremental_request_carries_epoch_one_and_each_one_more() -> None:
+    session = FetchSession(7, uses_topic_ids=False, now_s=0.0)
+    assert session.epoch == 1
+    session.advance(1.0)
+    assert session.epoch == 2
+
+
+def test_after_the_largest_epoch_comes_one() -> None:
+    session = FetchSession(7, uses_topic_ids=False, now_s=0.0)
+    session.epoch = EPOCH_MAX
+    session.advance(1.0)
+    assert session.epoch == 1
+
+
+def test_an_update_changes_the_offset_and_keeps_what_was_shown() -> None:
+    session = FetchSession(7, uses_topic_ids=False, now_s=0.0)
+    session.update([wanted("t", 0)])
+    session.partitions["t", 0].shown_high_watermark = 5
+    session.update([wanted("t", 0, offset=5), wanted("t", 1)])
+    assert session.partitions["t", 0].fetch_offset == 5
+    assert session.partitions["t", 0].shown_high_watermark == 5
+    assert list(session.partitions) == [("t", 0), ("t", 1)]
+
+
+def test_partitions_with_data_move_to_the_end() -> None:
+    session = FetchSession(7, uses_topic_ids=False, now_s=0.0)
+    session.update([wanted("t", 0), wanted("t", 1)])
+    session.move_to_end(("t", 0))
+    assert list(session.partitions) == [("t", 1), ("t", 0)]
+
+
+def test_forgotten_partitions_are_gone() -> None:
+    session = FetchSession(7, uses_topic_ids=False, now_s=0.0)
+    session.update([wanted("t", 0), wanted("t", 1)])
+    session.forget([("t", 0), ("other", 3)])
+    assert list(session.partitions) == [("t", 1)]
+
+
+def test_a_full_cache_gives_no_place_while_all_are_in_use() -> None:
+    sessions = FetchSessions(sessions_max=2)
+    first = sessions.open(False, 0.0)
+    assert first is not None
+    assert sessions.open(False, 100.0) is not None
+    assert sessions.open(False, 110.0) is None
+    replacing = sessions.open(False, 121.0)
+    assert replacing is not None
+    assert sessions.get(first.id) is None
+    assert sessions.get(replacing.id) is replacing
+
+
+def test_session_ids_differ_and_closed_ones_are_unknown() -> None:
+    sessions = FetchSessions()
+    ids = set()
+    for _ in range(100):
+        session = sessions.open(True, 0.0)
+        assert session is not None
+        ids.add(session.id)
+    assert len(ids) == 100
+    assert 0 not in ids
+    sessions.close(next(iter(ids)))
+    assert sessions.get(next(iter(ids))) is None

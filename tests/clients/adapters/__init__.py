@@ -1,0 +1,1 @@
+"""One adapter per Kafka client library, all with the same few verbs (adapters/base.py)."""

@@ -1,0 +1,1 @@
+"""What several test packages share: broker processes, raw connections, topics with names of their own."""
