@@ -1,6 +1,6 @@
-"""DeleteGroups (key 42, v0-3): forget groups without members, with their offsets, pending ones included.
+"""DeleteGroups (key 42, v0-2): forget groups without members, with their offsets, pending ones included.
 
-Errors per group: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP; from v3 on with a message.
+Errors per group: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP; a message is kept for v3, which Kafka 4.3 does not have yet.
 """
 
 from __future__ import annotations
