@@ -253,11 +253,22 @@ def test_after_a_timeout_a_producer_may_abort_and_go_on(
     producer.produce(topic, version=12)
     wait_for(lambda: last_stable_offset(connection, topic) == 2, "the abort", timeout_s=30.0)
     assert producer.produce(topic, version=12).error_code == ErrorCode.INVALID_PRODUCER_EPOCH
-    assert producer.end(True, version=5).error_code == ErrorCode.INVALID_TXN_STATE
     epoch = producer.epoch
     answer = producer.end(False, version=5)
     assert (answer.error_code, answer.producer_epoch) == (0, epoch + 1)
     assert producer.produce(topic, version=12).error_code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.deliberate_difference("KAFKA-20785: INVALID_TXN_STATE would make a fenced producer look broken")
+def test_a_commit_after_a_timeout_is_told_that_it_was_fenced(
+    connection: RawConnection, make_topic: MakeTopic, unique_name: str
+) -> None:
+    topic = make_topic()
+    producer = TransactionalProducer(connection, unique_name, timeout_ms=100)
+    producer.produce(topic, version=12)
+    wait_for(lambda: last_stable_offset(connection, topic) == 2, "the abort", timeout_s=30.0)
+    assert producer.end(True, version=5).error_code == ErrorCode.PRODUCER_FENCED
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from oncelog.broker.context import Context
 from oncelog.broker.engine import EngineFailed
 from oncelog.broker.limits import ConnectionLimits
 from oncelog.broker.registry import PRODUCE_KEY, Route
-from oncelog.wire.definition import Message, WireError
+from oncelog.wire.definition import DecodeError, Message
 from oncelog.wire.frames import RequestHeader, decode_request_header, encode_response
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Connection(asyncio.Protocol):
                     self._wait_for_room()
                     return
                 self._start(route, header, frames.popleft())
-        except (WireError, HostileInput) as hostile:
+        except (DecodeError, HostileInput) as hostile:
             self.abort(str(hostile))
         except EngineFailed:
             self.abort("the broker has stopped", level=logging.DEBUG)

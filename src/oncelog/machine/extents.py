@@ -69,7 +69,7 @@ class Extents:
         Unstamped bytes stay by themselves, so that a reader stamps exactly one batch.
         """
         assert last_offset >= base_offset
-        assert 0 < size <= size + payload_offset < _STAMPED
+        assert 0 < size < _STAMPED > payload_offset >= 0
         self.size_bytes += size
         chunks = self._chunks
         words = chunks[-1] if chunks else None

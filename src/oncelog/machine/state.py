@@ -77,6 +77,7 @@ class ProduceRules(NamedTuple):
     timestamp_before_max_ms: int
     timestamp_after_max_ms: int
     segment_bytes: int
+    needs_keys: bool
 
 
 class Topic:
@@ -127,6 +128,7 @@ class Topic:
                 timestamp_before_max_ms=_whole(self.config("message.timestamp.before.max.ms")),
                 timestamp_after_max_ms=_whole(self.config("message.timestamp.after.max.ms")),
                 segment_bytes=_whole(self.config("segment.bytes")),
+                needs_keys="compact" in _names(self.config("cleanup.policy")),
             )
         return rules
 
@@ -141,6 +143,11 @@ class Topic:
 
 def _whole(value: ConfigValue) -> int:
     assert isinstance(value, int), f"a config that should be a whole number is {value!r}"
+    return value
+
+
+def _names(value: ConfigValue) -> tuple[str, ...]:
+    assert isinstance(value, tuple), f"a config that should be a list is {value!r}"
     return value
 
 

@@ -237,7 +237,7 @@ class KafkaPythonClient(Client):
     name = "kafka-python"
 
     def __init__(self, bootstrap: str) -> None:
-        self._common: dict[str, Any] = {"bootstrap_servers": bootstrap, "metrics_enabled": False}
+        self._common: dict[str, Any] = {"bootstrap_servers": bootstrap}
         self._open: list[Producer | Consumer | Admin] = []
 
     def producer(

@@ -3,12 +3,13 @@
 -1 latest (last stable offset for read_committed), -2 earliest, -3 of the largest timestamp (v7), -4 earliest
 local (v8), -5 latest tiered (v9) and -6 earliest pending upload (v11), which without tiers have no offset.
 A timestamp finds the first record that is not older; the extent is known from the state, the record is found
-by reading its batches, so such a request may wait for the disk.
+by reading its batches, so such a request may wait for the disk: until the batches are durable, and to read them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from oncelog.broker.context import Context
@@ -16,6 +17,8 @@ from oncelog.broker.fetching import LEADER_EPOCH, READ_COMMITTED
 from oncelog.broker.registry import Api
 from oncelog.machine.extents import Extent
 from oncelog.machine.state import Partition
+from oncelog.wire.compression import CodecMissing
+from oncelog.wire.definition import DecodeError
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.list_offsets import (
     ListOffsetsPartition,
@@ -24,7 +27,9 @@ from oncelog.wire.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
-from oncelog.wire.records import iterate_records, parse_batch_header, stamp
+from oncelog.wire.records import BatchHeader, iterate_records, parse_batch_header, stamp
+
+log = logging.getLogger("oncelog.api")
 
 API = Api(request=ListOffsetsRequest, response=ListOffsetsResponse, waits=True)
 
@@ -34,6 +39,7 @@ MAX_TIMESTAMP = -3
 EARLIEST_LOCAL = -4
 LATEST_TIERED = -5
 EARLIEST_PENDING_UPLOAD = -6
+FIRST_VERSION_WITH_LEADER_EPOCH = 4
 FIRST_VERSION_OF = {
     LATEST: 1,
     EARLIEST: 1,
@@ -51,13 +57,13 @@ class _Lookup(NamedTuple):
     timestamp: int
     limit: int
     partition: Partition
-    extent_index: int
+    extent: Extent
 
 
 def handle(
     context: Context, request: ListOffsetsRequest, respond: Callable[[ListOffsetsResponse], None]
 ) -> None:
-    """Answer from the state what it knows; read batches for the rest."""
+    """Answer from the state what it knows; read batches for the rest, once they can be read."""
     response = ListOffsetsResponse(topics=[])
     lookups: list[_Lookup] = []
     repeated = _repeated_partitions(request)
@@ -80,7 +86,15 @@ def handle(
             lookup = _answer_from_state(context, request, wanted, partition, answer)
             if lookup is not None:
                 lookups.append(lookup)
-    _find_records(context, lookups, lambda: respond(response))
+
+    def finish() -> None:
+        if context.version < FIRST_VERSION_WITH_LEADER_EPOCH:
+            for topic_response in response.topics:
+                for partition_response in topic_response.partitions:
+                    partition_response.leader_epoch = -1
+        respond(response)
+
+    _find_records(context, lookups, finish)
 
 
 def _repeated_partitions(request: ListOffsetsRequest) -> set[tuple[str, int]]:
@@ -123,7 +137,7 @@ def _answer_from_state(
             timestamp = extents.newest_timestamp()
         index = extents.first_reaching(timestamp)
         if index < len(extents):
-            return _Lookup(answer, timestamp, limit, partition, index)
+            return _Lookup(answer, timestamp, limit, partition, extents.extent(index))
     return None
 
 
@@ -131,19 +145,19 @@ def _find_records(context: Context, lookups: Sequence[_Lookup], done: Callable[[
     """Read the extents of all lookups at once, then pick the records."""
 
     def read(buffers: Sequence[memoryview | None]) -> None:
-        for lookup, extent, buffer in zip(lookups, extents, buffers, strict=True):
+        for lookup, buffer in zip(lookups, buffers, strict=True):
             if buffer is None:
                 lookup.answer.error_code = ErrorCode.KAFKA_STORAGE_ERROR
             else:
-                _pick_record(lookup, extent, buffer)
+                _pick_record(lookup, buffer)
         done()
 
-    extents = [lookup.partition.extents.extent(lookup.extent_index) for lookup in lookups]
-    context.broker.reader.read(extents, read)
+    context.broker.reader.read([lookup.extent for lookup in lookups], read)
 
 
-def _pick_record(lookup: _Lookup, extent: Extent, buffer: memoryview) -> None:
+def _pick_record(lookup: _Lookup, buffer: memoryview) -> None:
     """The first record at or after the timestamp, unless it lies beyond what the reader may see."""
+    extent = lookup.extent
     if not extent.stamped:
         buffer = memoryview(b"".join(stamp(buffer, extent.base_offset, LEADER_EPOCH)))
     position = 0
@@ -153,10 +167,20 @@ def _pick_record(lookup: _Lookup, extent: Extent, buffer: memoryview) -> None:
         position += header.size
         if header.max_timestamp < lookup.timestamp:
             continue
-        for record in iterate_records(batch):
-            if record.timestamp >= lookup.timestamp and record.offset >= lookup.partition.log_start_offset:
-                if record.offset < lookup.limit:
-                    lookup.answer.offset = record.offset
-                    lookup.answer.timestamp = record.timestamp
+        for offset, timestamp in _offsets_and_timestamps(batch, header):
+            if timestamp >= lookup.timestamp and offset >= lookup.partition.log_start_offset:
+                if offset < lookup.limit:
+                    lookup.answer.offset = offset
+                    lookup.answer.timestamp = timestamp
                     lookup.answer.leader_epoch = LEADER_EPOCH
                 return
+
+
+def _offsets_and_timestamps(batch: memoryview, header: BatchHeader) -> Iterator[tuple[int, int]]:
+    """Of each record; of the batch as a whole where it cannot be looked into, which is early, never late."""
+    try:
+        for record in iterate_records(batch):
+            yield record.offset, record.timestamp
+    except (CodecMissing, DecodeError) as reason:
+        log.warning("a batch at offset %d cannot be searched by time: %s", header.base_offset, reason)
+        yield header.base_offset, header.max_timestamp
