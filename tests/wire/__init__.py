@@ -1,0 +1,1 @@
+"""Tests of oncelog.wire: against independent implementations, and against bytes that nobody should send."""
