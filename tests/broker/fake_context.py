@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,6 +69,9 @@ class FakeBroker:
     def random_uuid(self) -> bytes:
         self._ids += 1
         return self._ids.to_bytes(16, "big")
+
+    def warn_of_configs(self, names: Sequence[str]) -> None:
+        self.config_notices.about(names)
 
     def ask(self, request: Message, version: int) -> Any:
         """What this API's handler answers, after both have been through their bytes."""

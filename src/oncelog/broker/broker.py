@@ -7,12 +7,12 @@ stops the background work that sends commands of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from oncelog.broker.api.api_versions import unsupported_version_response
 from oncelog.broker.clock import Clock
-from oncelog.broker.config_notices import ConfigNotices
+from oncelog.broker.config_notices import ConfigNotices, Notice
 from oncelog.broker.deadlines import Deadlines
 from oncelog.broker.engine import Engine, EngineFailed
 from oncelog.broker.fetch_sessions import FetchSessions
@@ -101,6 +101,10 @@ class Broker:
         """Close the connection that a request came by (a failed acks=0 has no other answer)."""
         connection: Connection = context.connection  # type: ignore[assignment]
         connection.abort(reason)
+
+    def warn_of_configs(self, names: Sequence[str]) -> None:
+        """Say which of these configs, just set, are not acted on, once it is durable that they are set."""
+        self.engine.hold(Notice(self.config_notices, names), self.engine.stamp())
 
     async def close(self) -> None:
         """Stop the background work, and wait until what was decided is durable."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from oncelog.machine.configs import not_acted_on
 
@@ -22,3 +23,14 @@ class ConfigNotices:
             if config.name not in self._told:
                 self._told.add(config.name)
                 log.warning("the config %s is kept and shown, but not acted on: %s", config.name, config.note)
+
+
+class Notice(NamedTuple):
+    """A notice that waits until the configs it is about are durable."""
+
+    notices: ConfigNotices
+    names: Sequence[str]
+
+    def release(self) -> None:
+        """They are."""
+        self.notices.about(self.names)

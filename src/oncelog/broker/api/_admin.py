@@ -73,9 +73,7 @@ def alter(context: Context, wanted: Alteration, *, replaces_all: bool, validate_
     else:
         return AdminReply(ErrorCode.INVALID_REQUEST, f"Unknown resource type {wanted.resource_type}")
     if not reply.error and not validate_only:
-        context.broker.config_notices.about(
-            change.name for change in wanted.changes if change.value is not None
-        )
+        context.broker.warn_of_configs([change.name for change in wanted.changes if change.value is not None])
     return reply
 
 

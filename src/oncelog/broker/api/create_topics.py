@@ -78,7 +78,7 @@ def _create(context: Context, topic: CreatableTopic, validate_only: bool) -> Cre
     if reply.error:
         return _refused(topic.name, reply.error, reply.message)
     if not validate_only:
-        context.broker.config_notices.about(configs)
+        context.broker.warn_of_configs(list(configs))
     return CreatableTopicResult(
         name=topic.name,
         topic_id=topic_id,

@@ -3,7 +3,7 @@
 -1 latest (last stable offset for read_committed), -2 earliest, -3 of the largest timestamp (v7), -4 earliest
 local (v8), -5 latest tiered (v9) and -6 earliest pending upload (v11), which without tiers have no offset.
 A timestamp finds the first record that is not older; the extent is known from the state, the record is found
-by reading its batches, so such a request may wait for the disk: until the batches are durable, and to read them.
+by reading its batches, so such a request waits until these are durable, and perhaps for the disk.
 """
 
 from __future__ import annotations
@@ -94,7 +94,23 @@ def handle(
                     partition_response.leader_epoch = -1
         respond(response)
 
-    _find_records(context, lookups, finish)
+    search = _Search(context, lookups, finish)
+    engine = context.broker.engine
+    if any(lookup.extent.position > engine.durable_position for lookup in lookups):
+        engine.hold(search, engine.stamp())
+    else:
+        search.release()
+
+
+class _Search(NamedTuple):
+    """Lookups in extents that may still be on their way to the disk: they are read when they are there."""
+
+    context: Context
+    lookups: Sequence[_Lookup]
+    finish: Callable[[], None]
+
+    def release(self) -> None:
+        _find_records(self.context, self.lookups, self.finish)
 
 
 def _repeated_partitions(request: ListOffsetsRequest) -> set[tuple[str, int]]:
