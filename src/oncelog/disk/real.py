@@ -1,5 +1,9 @@
 """The operating system's disk. Uses what the system has: one durable write per call where it knows RWF_DSYNC,
-reads that never wait where it knows RWF_NOWAIT, F_FULLFSYNC where a plain sync stops at the drive's cache.
+past the page cache where it knows O_DIRECT, reads that never wait where it knows RWF_NOWAIT, and F_FULLFSYNC
+where a plain sync stops at the drive's cache.
+
+Why past the page cache: what is written durably is not read back from there (readers have a cache of their
+own), and copying it in costs the processor more than everything else that is done to a batch.
 """
 
 from __future__ import annotations
@@ -7,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
+import threading
 from collections.abc import Sequence
 
 from oncelog.disk import Lock, LockedError
@@ -16,9 +22,15 @@ from oncelog.disk.file import Buffer, File
 _WRITE_DURABLE: int | None = getattr(os, "RWF_DSYNC", None)
 _READ_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+_DIRECT: int = getattr(os, "O_DIRECT", 0)
 _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _BUFFERS_MAX = 512
 """Buffers per system call; systems allow 1024."""
+
+
+DIRECT_BLOCK_BYTES = 4096
+"""Direct writes begin and end on multiples of this, in the file and in memory."""
+DIRECT_BUFFER_BYTES_MAX = 4 << 20
 
 
 def _sync(descriptor: int) -> None:
@@ -30,11 +42,75 @@ def _sync(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
+class DirectWriter:
+    """Durable writes of whole blocks that leave the page cache alone. Any thread may write, one at a time.
+
+    Reads through the page cache see what was written: the system drops the pages that a direct write covers.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._guard = threading.Lock()
+        self._buffer = memoryview(mmap.mmap(-1, 16 * DIRECT_BLOCK_BYTES))
+
+    @classmethod
+    def open(cls, path: str) -> DirectWriter | None:
+        """None where the system or the file system has no such writes."""
+        if not _DIRECT or _WRITE_DURABLE is None:
+            return None
+        try:
+            return cls(os.open(path, os.O_WRONLY | _DIRECT | os.O_CLOEXEC))
+        except OSError as refused:
+            if refused.errno not in _NOT_SUPPORTED:
+                raise
+            return None
+
+    @staticmethod
+    def fits(offset: int, size_bytes: int) -> bool:
+        return offset % DIRECT_BLOCK_BYTES == 0 and size_bytes % DIRECT_BLOCK_BYTES == 0
+
+    def write_some(self, buffers: Sequence[Buffer], size_bytes: int, offset: int) -> int:
+        """Collect the buffers in memory that begins on a block, and write them durably with one call."""
+        assert _WRITE_DURABLE is not None
+        with self._guard:
+            into = self._room(size_bytes)
+            at = 0
+            for buffer in buffers:
+                end = at + len(buffer)
+                if end > len(into):
+                    into[at:] = memoryview(buffer)[: len(into) - at]
+                    at = len(into)
+                    break
+                into[at:end] = buffer
+                at = end
+            return os.pwritev(self._descriptor, [into[:at]], offset, _WRITE_DURABLE)
+
+    def _room(self, size_bytes: int) -> memoryview:
+        """A power of two of memory, kept for the next write: new memory costs more than the copy into it."""
+        wanted = min(1 << (size_bytes - 1).bit_length(), DIRECT_BUFFER_BYTES_MAX)
+        if len(self._buffer) < wanted:
+            self._buffer = memoryview(mmap.mmap(-1, wanted))
+        return self._buffer
+
+    def zero_some(self, size_bytes: int, offset: int) -> int:
+        """Write zeros, not durably."""
+        return os.pwritev(self._descriptor, [_ALIGNED_ZEROS[: min(size_bytes, len(_ALIGNED_ZEROS))]], offset)
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+_ALIGNED_ZEROS = memoryview(mmap.mmap(-1, DIRECT_BUFFER_BYTES_MAX))
+
+
 class RealFile(File):
     """A file descriptor. Closing it while another thread uses it is the caller's error."""
 
     def __init__(self, path: str, flags: int) -> None:
         self._descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        self._direct = None if flags & os.O_ACCMODE == os.O_RDONLY else DirectWriter.open(path)
         self._writes_durably = _WRITE_DURABLE is not None
         self._reads_nowait = _READ_NOWAIT is not None
 
@@ -42,6 +118,13 @@ class RealFile(File):
         buffers = buffers[:_BUFFERS_MAX]
         if not durable:
             return os.pwritev(self._descriptor, buffers, offset)
+        if self._direct is not None:
+            size_bytes = sum(map(len, buffers))
+            if size_bytes and DirectWriter.fits(offset, size_bytes):
+                try:
+                    return self._direct.write_some(buffers, size_bytes, offset)
+                except OSError as refused:
+                    self._give_up_direct(refused)
         if self._writes_durably:
             assert _WRITE_DURABLE is not None
             try:
@@ -54,6 +137,25 @@ class RealFile(File):
         written = os.pwritev(self._descriptor, buffers, offset)
         _sync(self._descriptor)
         return written
+
+    def _give_up_direct(self, refused: OSError) -> None:
+        """Go on without direct writes where they are refused; that is before anything is written."""
+        if refused.errno not in _NOT_SUPPORTED:
+            raise refused
+        assert self._direct is not None
+        self._direct.close()
+        self._direct = None
+
+    def zero_fill(self, offset: int, size_bytes: int) -> None:
+        while self._direct is not None and size_bytes and DirectWriter.fits(offset, size_bytes):
+            try:
+                written = self._direct.zero_some(size_bytes, offset)
+            except OSError as refused:
+                self._give_up_direct(refused)
+                break
+            offset += written
+            size_bytes -= written
+        super().zero_fill(offset, size_bytes)
 
     def read_some(self, buffer: memoryview, offset: int) -> int:
         return os.preadv(self._descriptor, [buffer], offset)
@@ -87,6 +189,8 @@ class RealFile(File):
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+        if self._direct is not None:
+            self._direct.close()
 
 
 class RealLock:
@@ -103,8 +207,10 @@ class RealLock:
         except BaseException:
             self.release()
             raise
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, owner.encode(), 0)
+        # On a full disk the lock holds all the same; its owner then stays unnamed.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, owner.encode(), 0)
 
     def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
