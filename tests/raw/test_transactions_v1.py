@@ -424,7 +424,6 @@ def test_transactions_of_several_producers_release_each_other_in_order(
         wait_for(lambda stable=stable: last_stable_offset(connection, topic) == stable, f"{stable}")
 
 
-@pytest.mark.slow
 def test_a_transaction_that_stays_open_is_aborted(
     connection: RawConnection, make_topic: MakeTopic, unique_name: str
 ) -> None:

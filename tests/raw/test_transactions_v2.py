@@ -244,7 +244,6 @@ def test_a_producer_may_change_from_the_first_generation_to_the_second(
     wait_for(lambda: last_stable_offset(connection, topic) == 4, "both transactions")
 
 
-@pytest.mark.slow
 def test_after_a_timeout_a_producer_may_abort_and_go_on(
     connection: RawConnection, make_topic: MakeTopic, unique_name: str
 ) -> None:
@@ -259,7 +258,6 @@ def test_after_a_timeout_a_producer_may_abort_and_go_on(
     assert producer.produce(topic, version=12).error_code == 0
 
 
-@pytest.mark.slow
 @pytest.mark.deliberate_difference("KAFKA-20785: INVALID_TXN_STATE would make a fenced producer look broken")
 def test_a_commit_after_a_timeout_is_told_that_it_was_fenced(
     connection: RawConnection, make_topic: MakeTopic, unique_name: str
