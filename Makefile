@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup test lint test-slow demo bench bench-kafka kafka-python-suite crash fuzz docs clean
+.PHONY: help setup test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite crash fuzz docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -37,6 +37,16 @@ $(VENV)/flights: $(VENV)/ready
 
 demo: $(VENV)/flights ## flights through an exactly-once pipeline under kill -9 (LIMIT, SEED, KILLS, MODE)
 	@$(BIN)/python -m demo.run
+
+# BENCH=... passes options on: make bench BENCH="--bootstrap localhost:9092 --format json"
+bench: setup ## measure one broker with the stock client (BOOTSTRAP, or oncelog on a temporary directory)
+	$(BIN)/python -m bench.run $(if $(BOOTSTRAP),--bootstrap $(BOOTSTRAP)) $(BENCH)
+
+bench-kafka: setup ## oncelog beside Apache Kafka (Java 17, Maven) and the null broker, five alternating rounds
+	$(BIN)/python -m bench.compare --output build/bench.json $(BENCH)
+
+bench-replay: setup ## how long a start on a full journal takes
+	$(BIN)/python -m bench.replay $(BENCH)
 
 docs: setup ## rewrite what is made from the code in docs/
 	$(BIN)/python -m oncelog.docs
