@@ -289,6 +289,8 @@ class FaultyDisk:
             )
 
     def make_directory(self, path: str) -> None:
+        if posixpath.dirname(path) not in self._names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if path not in self._names:
             self._change_name("make_directory", "", path, None)
 

@@ -1,4 +1,4 @@
-"""The data directory around the journal: its lock, its metadata, the names of its files, leftovers of crashes.
+"""The data directory around the journal: its lock, metadata, names of files, leftovers of crashes.
 
     DIR/LOCK                        held by the process that serves
     DIR/meta.json                   format version and cluster id; written last when a directory is made
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from typing import Any
 
 from oncelog.disk import Disk, Lock, LockedError
@@ -43,7 +44,6 @@ class DataDirectory:
         disk = self.disk
         if not disk.exists(self.path):
             disk.make_directory(self.path)
-            disk.sync_directory(_parent(self.path))
         try:
             self._lock = disk.lock(f"{self.path}/{LOCK_NAME}", owner)
         except LockedError as locked:
@@ -55,9 +55,9 @@ class DataDirectory:
         try:
             if not disk.exists(self.journal_path):
                 disk.make_directory(self.journal_path)
-                disk.sync_directory(self.path)
             for directory in (self.path, self.journal_path):
                 self._remove_parts(directory)
+            self._sync_names()
         except BaseException:
             self.release()
             raise
@@ -69,10 +69,16 @@ class DataDirectory:
             self._lock = None
 
     def _remove_parts(self, directory: str) -> None:
-        names = [name for name in self.disk.list(directory) if name.endswith(PART_SUFFIX)]
-        for name in names:
-            self.disk.remove(f"{directory}/{name}")
-        if names:
+        for name in self.disk.list(directory):
+            if name.endswith(PART_SUFFIX):
+                self.disk.remove(f"{directory}/{name}")
+
+    def _sync_names(self) -> None:
+        """What is found may never have been synced: a process may have been killed right after making it."""
+        # Where the parent may not be read, somebody else made this directory in it.
+        with suppress(PermissionError):
+            self.disk.sync_directory(_parent(self.path))
+        for directory in (self.path, self.journal_path):
             self.disk.sync_directory(directory)
 
     # --- the journal's files ---

@@ -1,8 +1,8 @@
 """The journal of one machine: entries appended to files by one writer thread, one durable write per entry.
 
-A second thread zero-fills ahead, makes the next file and closes the last one, so that the writer's system call
-changes no metadata and never waits for a file to be made. What the writer shares with it is handed over by
-waiting for it: whoever needs what the other is making waits until it is made.
+A second thread zero-fills ahead, makes the next file and closes the last one, so that the writer's system
+call changes no metadata and never waits for a file to be made. What the writer shares with it is handed over
+by waiting for it: whoever needs what the other is making waits until it is made.
 
 Must not know what entries mean, nor the time; randomness is handed in.
 """
@@ -41,6 +41,7 @@ log = logging.getLogger("oncelog.journal")
 
 FILL_STEP_BYTES_FIRST = 4 << 20
 FILL_STEP_BYTES_MAX = 32 << 20
+FILE_BYTES_MIN = 16 * BLOCK_BYTES
 OPEN_FILES_MAX = 64
 _FOREIGN_BUT_HARMLESS = frozenset({LOCK_NAME, META_NAME, JOURNAL_NAME, "lost+found"})
 
@@ -85,6 +86,7 @@ class FileJournal:
         self._fill_step_bytes = FILL_STEP_BYTES_FIRST
         # The preparer's, read by the writer after waiting for it.
         self._next: JournalFile | None = None
+        self._next_failure: JournalError | None = None
         self._is_filling = False
         self._fill_failed = False
 
@@ -100,15 +102,14 @@ class FileJournal:
         writer: Worker | None = None,
         preparer: Worker | None = None,
     ) -> FileJournal:
-        """Claim the data directory, made when it is not there. Raises JournalError; OSError for a path that
-        cannot be a directory.
-        """
+        """Claim the data directory, made when it is not there. Raises JournalError."""
+        assert file_bytes_max >= FILE_BYTES_MIN
         directory = DataDirectory(disk, path)
-        directory.claim(f"process {os.getpid()}")
         try:
+            directory.claim(f"process {os.getpid()}")
             cluster_id = directory.read_meta()
             if cluster_id is None:
-                cluster_id = _found(directory, random_bytes)
+                cluster_id = _found(directory, random_bytes, min(FILL_STEP_BYTES_FIRST, file_bytes_max))
             numbers = directory.file_numbers()
             if not numbers:
                 raise JournalError(
@@ -127,8 +128,10 @@ class FileJournal:
                 writer or ThreadWorker("oncelog-journal-writer"),
                 preparer or ThreadWorker("oncelog-journal-preparer"),
             )
-        except BaseException:
+        except BaseException as failed:
             directory.release()
+            if isinstance(failed, OSError):
+                raise _failure(f"opening the data directory {path}", failed) from failed
             raise
 
     # --- what there is ---
@@ -158,6 +161,11 @@ class FileJournal:
                 salt = inspect_file(self._directory, number, handle).salt
                 indexed = indexed_entry_count(handle, salt)
                 count += handle.size() // BLOCK_BYTES if indexed is None else indexed
+            except OSError as failed:
+                raise JournalError(
+                    JournalErrorKind.READ_FAILED,
+                    f"{self._directory.file_path(number)} could not be read: {failed}",
+                ) from failed
             finally:
                 handle.close()
         return count
@@ -179,7 +187,10 @@ class FileJournal:
         assert not self._is_replayed, "a journal is replayed once"
         yield from self._replay.entries()
         self._is_replayed = True
-        self._start_writing()
+        try:
+            self._start_writing()
+        except OSError as failed:
+            raise _failure("going on where the journal ends", failed) from failed
 
     def _start_writing(self) -> None:
         """Go on where the log ends. Files that a crash left without their index get it now."""
@@ -206,21 +217,23 @@ class FileJournal:
         self._writer.submit(lambda: self._write(entry, confirm))
 
     def _write(self, entry: EntryToWrite, confirm: Callable[[Written], None]) -> None:
-        """Write one entry durably and post the outcome; after a failure every entry fails."""
-        payload = b"".join(entry.payload)
+        """Write one entry durably and post the outcome, whatever it is; after a failure every entry fails."""
+        payload = b""
         failure = self._failure
         if failure is None:
             try:
+                payload = b"".join(entry.payload)
                 self._write_durably(entry, payload)
-            except OSError as failed:
-                failure = _write_error(entry.position, failed)
             except JournalError as failed_before:
                 failure = failed_before
+            except Exception as failed:
+                failure = _failure(f"writing journal entry {entry.position}", failed)
             if failure is not None:
                 self._failure = failure
         self._post(confirm, Written(entry.position, payload, failure))
 
     def _write_durably(self, entry: EntryToWrite, payload: bytes) -> None:
+        assert entry.position == self._replay.next_position, "entries are appended in order, one at a time"
         file = self._file
         assert file is not None
         room = self._file_bytes_max - file.end_address
@@ -242,7 +255,7 @@ class FileJournal:
         address = file.end_address
         end = address + sum(map(len, buffers))
         if end > file.filled_bytes:
-            # A fill under way would write its zeros over this entry.
+            # A fill under way would write its zeros over this entry; until its end it owns `filled_bytes`.
             self._preparer.wait()
         assert self._handle is not None
         self._handle.write(buffers, address, durable=True)
@@ -254,7 +267,8 @@ class FileJournal:
             *_checksums_in(buffers[0]),
         )
         file.end_address = end
-        file.filled_bytes = max(file.filled_bytes, end)
+        if end > file.filled_bytes:
+            file.filled_bytes = end
         file.last_entry_crc = self._last_crc = crc
         if not file.first_position:
             file.first_position = entry.position
@@ -270,9 +284,8 @@ class FileJournal:
             self._preparer.wait()
         following = self._next
         if following is None:
-            raise self._failure or JournalError(
-                JournalErrorKind.WRITE_FAILED, "the journal's next file could not be made"
-            )
+            assert self._next_failure is not None, "the next file was neither made nor did that fail"
+            raise self._next_failure
         self._next = None
         assert self._handle is not None
         self._handle.close()
@@ -299,7 +312,10 @@ class FileJournal:
     # --- the preparer's thread ---
 
     def _fill(self, file: JournalFile, size_bytes: int) -> None:
-        """Zeros behind what is filled. A full disk only ends the filling; any other failure is the journal's."""
+        """Zeros behind what is filled. A full disk only ends the filling; any other failure is the journal's.
+
+        `filled_bytes` stands still meanwhile: the writer waits before it writes beyond.
+        """
         start = file.filled_bytes
         try:
             handle = self._directory.disk.open(file.path, for_writing=True)
@@ -309,9 +325,10 @@ class FileJournal:
             finally:
                 handle.close()
             file.filled_bytes = start + size_bytes
-        except OSError as failed:
-            if failed.errno not in (errno.ENOSPC, errno.EDQUOT):
-                self._failure = self._failure or _write_error(self.next_position, failed)
+        except Exception as failed:
+            failure = _failure(f"zero-filling {file.path}", failed)
+            if failure.kind is not JournalErrorKind.FULL:
+                self._failure = self._failure or failure
             self._fill_failed = True
             log.warning("zero-filling %s ahead failed: %s", file.path, failed)
         finally:
@@ -320,10 +337,12 @@ class FileJournal:
     def _make_next(self, number: int) -> None:
         try:
             salt = int.from_bytes(self._random_bytes(4), "big")
-            self._next = create_file(self._directory, number, salt, FILL_STEP_BYTES_FIRST)
-        except OSError as failed:
-            # Not needed yet; where it is, the writer says so.
-            log.warning("making journal file %d failed: %s", number, failed)
+            filled_bytes = min(FILL_STEP_BYTES_FIRST, self._file_bytes_max)
+            self._next = create_file(self._directory, number, salt, filled_bytes)
+        except Exception as failed:
+            # Not needed yet; where it is, the writer fails with this.
+            self._next_failure = _failure(f"making journal file {number}", failed)
+            log.warning("%s", self._next_failure)
 
     def _close_file(self, file: JournalFile) -> None:
         """Write a file's index. Without it replay reads the headers, so a failure costs time only."""
@@ -333,13 +352,13 @@ class FileJournal:
                 write_index(handle, file)
             finally:
                 handle.close()
-        except OSError as failed:
+        except Exception as failed:
             log.warning("writing the index of %s failed: %s", file.path, failed)
 
     # --- reading: any thread ---
 
     def read_payload(self, position: int, offset: int, size_bytes: int) -> bytes:
-        found = self._read(position, offset, size_bytes, File.read)
+        found = self._read(position, offset, size_bytes, nowait=False)
         assert found is not None
         if len(found) != size_bytes:
             raise JournalError(
@@ -349,17 +368,16 @@ class FileJournal:
         return found
 
     def read_payload_nowait(self, position: int, offset: int, size_bytes: int) -> bytes | None:
-        return self._read(position, offset, size_bytes, File.read_nowait)
+        return self._read(position, offset, size_bytes, nowait=True)
 
-    def _read(
-        self, position: int, offset: int, size_bytes: int, how: Callable[[File, int, int], bytes | None]
-    ) -> bytes | None:
+    def _read(self, position: int, offset: int, size_bytes: int, *, nowait: bool) -> bytes | None:
         if self._is_closed:
             raise JournalError(JournalErrorKind.CLOSED, "the journal has been closed")
         file, address = self._table.locate(position, offset, size_bytes)
         try:
             with self._open_files.use(file) as handle:
-                return how(handle, size_bytes, address)
+                read = handle.read_nowait if nowait else handle.read
+                return read(size_bytes, address)
         except OSError as failed:
             raise JournalError(
                 JournalErrorKind.READ_FAILED, f"reading journal entry {position} failed: {failed}"
@@ -373,14 +391,16 @@ class FileJournal:
         self._is_closed = True
         self._writer.close()
         self._preparer.close()
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
-        self._open_files.close()
-        self._directory.release()
+        try:
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+            self._open_files.close()
+        finally:
+            self._directory.release()
 
 
-def _found(directory: DataDirectory, random_bytes: Callable[[int], bytes]) -> str:
+def _found(directory: DataDirectory, random_bytes: Callable[[int], bytes], filled_bytes: int) -> str:
     """Make a data directory of an empty one; its metadata comes last, so a crash before it starts anew."""
     disk = directory.disk
     others = [name for name in disk.list(directory.path) if name not in _FOREIGN_BUT_HARMLESS]
@@ -392,7 +412,7 @@ def _found(directory: DataDirectory, random_bytes: Callable[[int], bytes]) -> st
         )
     for number in directory.file_numbers():
         _refuse_entries(directory, number)
-    create_file(directory, 1, int.from_bytes(random_bytes(4), "big"), FILL_STEP_BYTES_FIRST)
+    create_file(directory, 1, int.from_bytes(random_bytes(4), "big"), filled_bytes)
     cluster_id = urlsafe_b64encode(random_bytes(16)).decode().rstrip("=")
     directory.write_meta(cluster_id)
     return cluster_id
@@ -418,7 +438,8 @@ def _checksums_in(header: bytes) -> tuple[int, int]:
     return int.from_bytes(header[-12:-8], "big"), int.from_bytes(header[-8:-4], "big")
 
 
-def _write_error(position: int, failed: OSError) -> JournalError:
-    is_full = failed.errno in (errno.ENOSPC, errno.EDQUOT)
+def _failure(doing: str, failed: Exception) -> JournalError:
+    is_full = isinstance(failed, OSError) and failed.errno in (errno.ENOSPC, errno.EDQUOT)
     kind = JournalErrorKind.FULL if is_full else JournalErrorKind.WRITE_FAILED
-    return JournalError(kind, f"writing journal entry {position} failed: {failed}")
+    reason = failed if isinstance(failed, OSError) else repr(failed)
+    return JournalError(kind, f"{doing} failed: {reason}")

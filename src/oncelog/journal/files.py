@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 
 from oncelog.disk import Disk, File
@@ -81,14 +81,20 @@ def create_file(directory: DataDirectory, number: int, salt: int, filled_bytes: 
     """A new file with its header and zeros up to `filled_bytes`, durable before it gets its name."""
     disk = directory.disk
     path = directory.file_path(number)
-    handle = disk.create(path + PART_SUFFIX)
+    part = path + PART_SUFFIX
+    handle = disk.create(part)
     try:
         handle.write([pack_file_header(salt, number)], 0)
         handle.zero_fill(BLOCK_BYTES, filled_bytes - BLOCK_BYTES)
         handle.sync()
+    except Exception:
+        # On a full disk, the space is better used for entries.
+        with suppress(OSError):
+            disk.remove(part)
+        raise
     finally:
         handle.close()
-    disk.rename(path + PART_SUFFIX, path)
+    disk.rename(part, path)
     disk.sync_directory(directory.journal_path)
     return JournalFile(number, path, salt, filled_bytes)
 

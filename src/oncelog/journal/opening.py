@@ -1,4 +1,4 @@
-"""Reading a journal back at start: every entry checked, damage told from a write that a crash left unfinished.
+"""Reading a journal back at start: every entry checked, damage told from a write that a crash cut short.
 
 The rule (laws 8 and 9): everything up to the newest `synced_through` must be whole, and is never cut. Behind
 it lies at most the entry that was being written; when it is not whole it is cut, reported, zeroed and
@@ -60,9 +60,10 @@ class _Place(NamedTuple):
 
 
 class Replay:
-    """One pass over a journal's files. After `entries` has ended, the other attributes tell where the log ends.
+    """One pass over a journal's files. After `entries` has ended, the attributes tell where the log ends.
 
-    next_position, last_crc: what the next entry continues.   files: all of them, active: the one to go on with.
+    next_position, last_crc: what the next entry continues.
+    files: all of them; active: the index of the one to go on with.
     """
 
     def __init__(self, directory: DataDirectory, numbers: list[int]) -> None:
@@ -232,11 +233,13 @@ class Replay:
             self._refuse(number, f"the file's index tells of entries up to {last_position}")
 
     def _settle(self, last: int) -> None:
-        """The log ends in files[last]: look for lost entries behind it, then make the end clean and durable."""
+        """The log ends in files[last]: look for lost entries behind it, then make the end clean and safe."""
         if last + 2 < len(self.files):
             self._refuse(
                 last, f"{self.files[last + 2].path} was made only when the file before it was in use"
             )
+        if last + 1 < len(self.files) and not self.files[last].entry_count:
+            self._refuse(last, f"{self.files[last + 1].path} was made only when this file was in use")
         remains = []
         for number in range(last, len(self.files)):
             remains += self._search(last, number, self.files[number].end_address)
@@ -294,13 +297,14 @@ class Replay:
     # --- making the end clean and durable ---
 
     def _write_tail_again(self, last: int) -> None:
-        """Write what lies behind the newest `synced_through` where it is, so that the disk has it for sure."""
+        """Write what lies behind the newest `synced_through` where it is: then the disk has it for sure."""
         if self.next_position == FIRST_POSITION:
             return
         for number in range(self._tail.file, last + 1):
             handle = self._handles[number]
             address = self._tail.address if number == self._tail.file else FIRST_ADDRESS
-            end = self.files[number].end_address
+            # The zeros behind a last entry that is whole may have been cut short.
+            end = min(self.files[number].end_address, handle.size())
             while address < end:
                 piece = handle.read(min(len(ZEROS), end - address), address)
                 assert piece, "the tail has been read before"
@@ -308,9 +312,10 @@ class Replay:
                 address += len(piece)
 
     def _cut(self, place: _Place, size_bytes: int) -> None:
-        """Replace by zeros what an unfinished write left, so that nothing of it can ever be taken for more."""
-        file = self.files[place.file]
-        self._handles[place.file].zero_fill(place.address, round_up(size_bytes))
+        """Replace by zeros what an unfinished write left: nothing of it can then be taken for more."""
+        file, handle = self.files[place.file], self._handles[place.file]
+        # Not beyond the file's end, for a full disk has no room for that.
+        handle.zero_fill(place.address, min(round_up(size_bytes), handle.size() - place.address))
         cut = CutTail(file.path, place.address, size_bytes, self.next_position)
         self.cuts.append(cut)
         log.warning(

@@ -13,11 +13,13 @@ from typing import Protocol
 
 from oncelog.disk.workers import ThreadWorker, Worker
 from oncelog.machine.extents import Extent
-from oncelog.wire.records import HEADER_SIZE, batch_crc_is_valid, parse_batch_header
+from oncelog.wire.records import HEADER_SIZE, MAGIC, batch_crc_is_valid, parse_batch_header
 
 log = logging.getLogger("oncelog.store")
 
 READER_THREADS = 2
+LEADER_EPOCH = 0
+"""Every batch is stamped with it; batch checksums cover neither it nor the magic number."""
 
 Done = Callable[[Sequence[memoryview | None]], None]
 """Called with the bytes of each extent; None for one that is damaged or could not be read."""
@@ -142,6 +144,10 @@ def damage_in(extent: Extent, buffer: bytes) -> str:
             return "a batch has a length that does not fit"
         if extent.stamped and header.base_offset != expected:
             return f"a batch says it begins at offset {header.base_offset}, not {expected}"
+        if header.magic != MAGIC or header.partition_leader_epoch != LEADER_EPOCH:
+            return (
+                f"the batch at offset {expected} has another magic number or leader epoch than it was given"
+            )
         if not batch_crc_is_valid(view[position:end], header):
             return f"the batch at offset {expected} does not have its checksum"
         expected += header.last_offset_delta + 1

@@ -1,0 +1,446 @@
+"""Appending to journal files and reading them back, and what happens when the disk refuses."""
+
+from __future__ import annotations
+
+import errno
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from oncelog.disk.faulty import Fault, FaultyDisk
+from oncelog.disk.real import RealDisk
+from oncelog.disk.workers import ThreadWorker
+from oncelog.journal import EntryToWrite, JournalError, JournalErrorKind, Written
+from oncelog.journal import file as file_module
+from oncelog.journal.file import FileJournal
+from tests.journal.harness import (
+    FILE_BYTES_MAX,
+    FIRST_FILE,
+    PATH,
+    SECOND_FILE,
+    THIRD_FILE,
+    Entry,
+    disk_with,
+    open_journal,
+    opened,
+)
+from tests.support.waiting import wait_for
+
+KIB = 1 << 10
+
+
+def test_a_new_journal_is_empty_and_begins_at_position_1() -> None:
+    journal, entries, _ = opened(FaultyDisk())
+    assert entries == []
+    assert journal.next_position == 1
+
+
+def test_what_was_appended_comes_back_whole_and_in_order() -> None:
+    disk = FaultyDisk()
+    journal, _, writer = opened(disk)
+    writer.append(b"first", b"abc", memoryview(b"defg")[1:])  # type: ignore[arg-type]
+    writer.append(b"", b"")
+    writer.append(b"third")
+    writer.append(b"", seal=True)
+    assert journal.read_payload(1, 0, 6) == b"abcefg"
+    assert journal.next_position == 5
+    journal.close()
+
+    journal, entries, _ = opened(disk)
+    assert entries == writer.sent
+    assert entries[0].payload == b"abcefg"
+    assert journal.next_position == 5
+
+
+def test_the_cluster_id_stays_and_differs_between_directories() -> None:
+    disk = FaultyDisk()
+    first = open_journal(disk, seed=1)
+    first.close()
+    again = open_journal(disk, seed=2)
+    assert again.cluster_id == first.cluster_id
+    assert open_journal(FaultyDisk(), seed=3).cluster_id != first.cluster_id
+
+
+def test_parts_of_a_payload_are_read_with_and_without_waiting() -> None:
+    journal, _, writer = opened(FaultyDisk())
+    writer.append(b"events", b"0123456789")
+    for read in (journal.read_payload, journal.read_payload_nowait):
+        assert read(1, 3, 4) == b"3456"
+        assert read(1, 0, 10) == b"0123456789"
+        for place in ((1, 5, 6), (1, -1, 2), (2, 0, 1), (0, 0, 1)):
+            with pytest.raises(IndexError):
+                read(*place)
+
+
+def test_a_closed_journal_reads_no_more_and_can_be_closed_again() -> None:
+    journal, _, writer = opened(FaultyDisk())
+    writer.append(b"events", b"payload")
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalError) as raised:
+        journal.read_payload(1, 0, 7)
+    assert raised.value.kind is JournalErrorKind.CLOSED
+
+
+def test_files_roll_by_size_and_all_stay_readable() -> None:
+    disk = FaultyDisk()
+    journal, _, writer = opened(disk)
+    for number in range(40):
+        writer.append(b"events", bytes([number]) * 5000)
+    assert len(disk.list(f"{PATH}/journal")) >= 6
+    for entry in writer.sent:
+        assert journal.read_payload(entry.position, 0, 5000) == entry.payload
+        assert journal.read_payload_nowait(entry.position, 4990, 10) == entry.payload[-10:]
+    journal.close()
+    journal, entries, again = opened(disk)
+    assert entries == writer.sent
+    again.append(b"after")
+    journal.close()
+    assert opened(disk).entries == writer.sent + again.sent
+
+
+def test_a_file_stays_within_its_size_unless_one_entry_is_larger() -> None:
+    disk = FaultyDisk()
+    journal, _, writer = opened(disk)
+    for size in (10, 3 * FILE_BYTES_MAX, 10, 10):
+        writer.append(b"events", b"x" * size)
+    journal.close()
+    assert opened(disk).entries == writer.sent
+    sizes = [len(disk.content(f"{PATH}/journal/{name}")) for name in disk.list(f"{PATH}/journal")]
+    assert sum(size > FILE_BYTES_MAX for size in sizes) == 1
+
+
+def test_entries_longer_than_the_replay_window_come_back() -> None:
+    disk = FaultyDisk()
+    journal, _, writer = opened(disk, file_bytes_max=32 << 20)
+    for size in (100, 9 << 20, 100):
+        writer.append(b"e" * 3000, random.Random(size).randbytes(size))
+    journal.close()
+    assert opened(disk, file_bytes_max=32 << 20).entries == writer.sent
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.binary(max_size=3000), st.integers(0, 40_000)), max_size=30),
+    st.lists(st.booleans(), min_size=30, max_size=30),
+)
+def test_any_entries_come_back_equal_over_any_restarts(
+    contents: list[tuple[bytes, int]], restarts: list[bool]
+) -> None:
+    disk = FaultyDisk()
+    journal, _, writer = opened(disk)
+    sent: list[Entry] = []
+    for (events, payload_size), restart in zip(contents, restarts, strict=False):
+        writer.append(events, random.Random(payload_size).randbytes(payload_size))
+        sent.append(writer.sent[-1])
+        if restart:
+            journal.close()
+            journal, entries, writer = opened(disk, seed=len(sent))
+            assert entries == sent
+    assert journal.size_bytes >= sum(len(entry.payload) for entry in sent)
+    journal.close()
+    assert opened(disk).entries == sent
+
+
+def test_an_upper_bound_of_the_entries_is_known_before_replay() -> None:
+    disk, sent = disk_with(*[5000] * 30)
+    journal = open_journal(disk)
+    count_max = journal.entries_to_replay_max()
+    assert len(sent) <= count_max <= len(sent) + 3 * FILE_BYTES_MAX // 4096
+
+
+def test_replay_tells_its_progress() -> None:
+    disk, _ = disk_with(*[5000] * 30)
+    journal = open_journal(disk)
+    total, seen = journal.size_bytes, []
+    for _ in journal.replay():
+        seen.append(journal.replayed_bytes)
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 2
+    assert journal.replayed_bytes <= total
+
+
+# --- failing ---
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+def test_after_a_failed_write_every_append_fails(error: int) -> None:
+    disk = FaultyDisk()
+    journal, _, writer = opened(disk)
+    writer.append(b"good")
+    disk.faults.append(Fault("write", disk.calls["write"] + 1, error))
+    kind = JournalErrorKind.FULL if error == errno.ENOSPC else JournalErrorKind.WRITE_FAILED
+    writes = disk.calls["write"] + 1
+    for _ in range(3):
+        failed = writer.append(b"never acknowledged").error
+        assert failed is not None
+        assert failed.kind is kind
+        assert "entry 2" in str(failed)
+    assert disk.calls["write"] == writes, "a failed write is never tried again"
+    journal.close()
+
+
+def test_a_failed_write_that_the_page_cache_shows_is_durable_before_it_is_replayed() -> None:
+    disk = FaultyDisk()
+    _, _, writer = opened(disk)
+    writer.append(b"good", b"payload")
+    disk.faults.append(Fault("write", disk.calls["write"] + 1, keeps_pages=True))
+    assert writer.append(b"in the page cache only", b"payload").error is not None
+    disk = disk.kill()
+    _, entries, _ = opened(disk)
+    assert entries == writer.sent, "the page cache shows it, so replay may"
+    for seed in range(20):
+        assert opened(disk.clone().crash(random.Random(seed))).entries == entries, "shown means durable"
+
+
+def test_what_cannot_be_encoded_fails_loudly_and_for_good() -> None:
+    journal, _, writer = opened(FaultyDisk())
+    writer.append(b"good")
+    outcomes: list[Written] = []
+    journal.append(EntryToWrite(2, 1 << 70, 0, b"", (), False), outcomes.append)
+    journal.append(EntryToWrite(2, 0, 0, b"", (), False), outcomes.append)
+    journal.post_of_test.run()  # type: ignore[attr-defined]
+    assert [outcome.error is not None for outcome in outcomes] == [True, True]
+
+
+def test_a_gap_in_the_positions_is_refused() -> None:
+    journal, _, writer = opened(FaultyDisk())
+    writer.append(b"good")
+    outcomes: list[Written] = []
+    journal.append(EntryToWrite(3, 0, 0, b"", (), False), outcomes.append)
+    journal.post_of_test.run()  # type: ignore[attr-defined]
+    assert outcomes[0].error is not None
+
+
+def test_a_failed_fill_stops_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The zeros' sync failed: nobody knows what else of the file did not reach the disk."""
+    monkeypatch.setattr(file_module, "FILL_STEP_BYTES_FIRST", 32 * KIB)
+    disk = FaultyDisk()
+    _, _, writer = opened(disk, file_bytes_max=256 * KIB)
+    disk.faults.append(Fault("sync", disk.calls["sync"] + 2))
+    outcomes = [writer.append(b"events", bytes(5000)) for _ in range(6)]
+    assert outcomes[-1].error is not None
+    assert opened(disk.kill(), file_bytes_max=256 * KIB).entries[: len(writer.confirmed)] == writer.confirmed
+
+
+def test_a_full_disk_ends_filling_but_not_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_module, "FILL_STEP_BYTES_FIRST", 32 * KIB)
+    disk = FaultyDisk()
+    _, _, writer = opened(disk, file_bytes_max=256 * KIB)
+    disk.capacity_bytes = 100 * KIB
+    while writer.append(b"events", bytes(3000)).error is None:
+        pass
+    failed = writer.outcomes[-1].error
+    assert failed is not None
+    assert failed.kind is JournalErrorKind.FULL
+    assert len(writer.confirmed) > 14, "the space that there was has been used"
+    journal, entries, _ = opened(disk.kill(), file_bytes_max=256 * KIB)
+    assert entries[: len(writer.confirmed)] == writer.confirmed, "a full disk can still be opened and read"
+    assert len(entries) <= len(writer.confirmed) + 1
+    assert journal.read_payload(1, 0, 3000) == bytes(3000)
+
+
+def test_the_error_of_a_next_file_that_could_not_be_made_comes_when_it_is_needed() -> None:
+    disk = FaultyDisk()
+    journal, _, writer = opened(disk)
+    disk.faults.append(Fault("create", disk.calls["create"] + 1, errno.ENOSPC))
+    while writer.append(b"events", bytes(9000)).error is None:
+        pass
+    failed = writer.outcomes[-1].error
+    assert failed is not None
+    assert failed.kind is JournalErrorKind.FULL
+    assert "journal file 2" in str(failed)
+    assert len(writer.confirmed) == 4, "the first file has been used to its end"
+    journal.close()
+    assert opened(disk).entries == writer.confirmed
+
+
+def test_the_part_of_a_next_file_that_did_not_fit_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_module, "FILL_STEP_BYTES_FIRST", 32 * KIB)
+    disk = FaultyDisk()
+    _, _, writer = opened(disk)
+    disk.capacity_bytes = 50 * KIB
+    writer.append(b"events")
+    assert not any(name.endswith(".part") for name in disk.list(f"{PATH}/journal"))
+
+
+def test_short_writes_are_completed() -> None:
+    disk = FaultyDisk()
+    journal, _, writer = opened(disk)
+    for nth, short_bytes in ((1, 10), (3, 4096), (4, 76), (6, 77)):
+        disk.faults.append(Fault("write", disk.calls["write"] + nth, short_bytes=short_bytes))
+    for number in range(4):
+        writer.append(b"events" * 20, bytes([number]) * 6000)
+    assert len(writer.confirmed) == 4
+    journal.close()
+    for seed in range(5):
+        assert opened(disk.clone().crash(random.Random(seed))).entries == writer.confirmed
+
+
+def test_a_failed_index_costs_nothing() -> None:
+    disk = FaultyDisk()
+    journal, _, writer = opened(disk)
+    disk.faults.append(Fault("truncate", 1))
+    for number in range(30):
+        writer.append(b"events", bytes([number]) * 5000)
+    assert len(writer.confirmed) == 30
+    journal.close()
+    journal, entries, _ = opened(disk)
+    assert entries == writer.sent
+    journal.close()
+    assert opened(disk).entries == writer.sent, "the index was written at the next start"
+
+
+# --- durability at each confirmation ---
+
+
+def test_whatever_is_confirmed_survives_a_loss_of_power_right_then() -> None:
+    disk = FaultyDisk()
+    _, _, writer = opened(disk)
+    chance = random.Random(7)
+    for number in range(60):
+        writer.append(b"events", chance.randbytes(chance.choice((0, 10, 4000, 20_000))))
+        after = opened(disk.clone().crash(random.Random(number))).entries
+        assert after == writer.confirmed
+
+
+# --- threads ---
+
+
+def test_threads_write_while_others_read(tmp_path: Path) -> None:
+    """The real disk and real threads: rolling, filling ahead and reading at once."""
+    path = str(tmp_path / "data")
+    done: list[Written] = []
+    journal = FileJournal.open(
+        RealDisk(),
+        path,
+        post=lambda confirm, written: confirm(written),
+        file_bytes_max=256 * KIB,
+        random_bytes=random.Random(3).randbytes,
+    )
+    assert list(journal.replay()) == []
+    stop = threading.Event()
+    wrong: list[object] = []
+
+    def read_all_the_time() -> None:
+        chance = random.Random(5)
+        while not stop.is_set():
+            if done:
+                position = chance.randrange(len(done)) + 1
+                for read in (journal.read_payload, journal.read_payload_nowait):
+                    found = read(position, 0, 8)
+                    if found is not None and found != position.to_bytes(8, "big"):
+                        wrong.append((position, found))
+
+    readers = [threading.Thread(target=read_all_the_time) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for position in range(1, 201):
+            payload = position.to_bytes(8, "big") * (500 + position)
+            journal.append(EntryToWrite(position, 0, 0, b"events", [payload], False), done.append)
+            wait_for(lambda: len(done) == position, "a confirmation", pause_s=0.0002)  # noqa: B023
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+    assert [written.error for written in done] == [None] * 200
+    assert wrong == []
+    journal.close()
+
+    journal = FileJournal.open(
+        RealDisk(),
+        path,
+        post=lambda confirm, written: confirm(written),
+        file_bytes_max=256 * KIB,
+        random_bytes=random.Random(4).randbytes,
+    )
+    assert [entry.position for entry in journal.replay()] == list(range(1, 201))
+    assert journal.read_payload(200, 0, 8) == (200).to_bytes(8, "big")
+    journal.close()
+    assert len(list((tmp_path / "data" / "journal").iterdir())) >= 4
+
+
+def test_the_page_cache_of_a_real_disk_is_read_without_waiting(tmp_path: Path) -> None:
+    journal, _, writer = opened(RealDiskAt(tmp_path))
+    writer.append(b"events", b"payload" * 1000)
+    assert journal.read_payload_nowait(1, 7, 7) in (b"payload", None), "None where the system cannot tell"
+    assert journal.read_payload(1, 7, 7) == b"payload"
+    file = RealDisk().open(str(tmp_path / "data/journal/0000000001.journal"))
+    file.read(1, 0)
+    if file.read_nowait(1, 0) is not None:
+        assert journal.read_payload_nowait(1, 7, 7) == b"payload", "reading it once has brought it there"
+    journal.close()
+
+
+class RealDiskAt(RealDisk):
+    """The real disk under the path that the harness uses."""
+
+    def __init__(self, root: Path) -> None:
+        root = str(root)  # type: ignore[assignment]
+        for name in (
+            "create",
+            "open",
+            "exists",
+            "list",
+            "make_directory",
+            "remove",
+            "sync_directory",
+            "lock",
+        ):
+            method = getattr(super(), name)
+            setattr(self, name, self._below(root, method))  # type: ignore[arg-type]
+        rename = super().rename
+        self.rename = lambda old, new: rename(f"{root}{old}", f"{root}{new}")  # type: ignore[method-assign]
+
+    @staticmethod
+    def _below(root: str, method: Callable[..., object]) -> Callable[..., object]:
+        return lambda path, *others, **named: method(f"{root}{path}", *others, **named)
+
+
+def test_an_entry_is_never_overwritten_by_zeros_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow preparer: the writer gets to the end of what is filled while the next stretch is filled."""
+    monkeypatch.setattr(file_module, "FILL_STEP_BYTES_FIRST", 16 * KIB)
+    monkeypatch.setattr(file_module, "FILL_STEP_BYTES_MAX", 16 * KIB)
+    gate = threading.Semaphore(0)
+
+    class SlowWorker(ThreadWorker):
+        def submit(self, job: Callable[[], object]) -> None:
+            def slow_job() -> None:
+                gate.acquire(timeout=0.01)
+                job()
+
+            super().submit(slow_job)
+
+    disk = FaultyDisk()
+    done: list[Written] = []
+    journal = FileJournal.open(
+        disk,
+        PATH,
+        post=lambda confirm, written: confirm(written),
+        file_bytes_max=128 * KIB,
+        random_bytes=random.Random(3).randbytes,
+        writer=ThreadWorker("writer"),
+        preparer=SlowWorker("preparer"),
+    )
+    list(journal.replay())
+    for position in range(1, 81):
+        payload = bytes([position]) * 9000
+        journal.append(EntryToWrite(position, 0, 0, b"events", [payload], False), done.append)
+        wait_for(lambda: len(done) == position, "a confirmation", pause_s=0.0002)  # noqa: B023
+        if position % 3 == 0:
+            gate.release()
+    for position in range(1, 81):
+        assert journal.read_payload(position, 0, 9000) == bytes([position]) * 9000
+    journal.close()
+    assert [written.error for written in done] == [None] * 80
+    entries = opened(disk.crash(random.Random(1)), file_bytes_max=128 * KIB).entries
+    assert [entry.payload[:1] for entry in entries] == [bytes([position]) for position in range(1, 81)]
+    assert {FIRST_FILE, SECOND_FILE, THIRD_FILE} <= {
+        f"{PATH}/journal/{name}" for name in disk.kill().list(f"{PATH}/journal")
+    }
