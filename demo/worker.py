@@ -46,6 +46,8 @@ log = logging.getLogger("demo.worker")
 EXIT_FENCED = 3
 COMMIT_INTERVAL_S = 0.2
 POLL_TIMEOUT_S = 0.05
+SESSION_TIMEOUT_MS = 6000
+"""How long a dead member holds up its group; this is the shortest that a broker grants by default."""
 FENCED = {
     KafkaError._FENCED,
     KafkaError.PRODUCER_FENCED,
@@ -73,10 +75,18 @@ class Progress:
 class Worker:
     """Reads departures, writes one delay record for each and the totals of its carriers, in transactions."""
 
-    def __init__(self, bootstrap: str, transactional_id: str, commit_records: int, board: Board) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        transactional_id: str,
+        *,
+        commit_records: int = 1000,
+        session_timeout_ms: int = SESSION_TIMEOUT_MS,
+        board: Board | None = None,
+    ) -> None:
         self.bootstrap = bootstrap
         self.commit_records = commit_records
-        self.board = board
+        self.board = board or Board()
         self.consumer = Consumer(
             {
                 **client_settings(bootstrap),
@@ -85,8 +95,8 @@ class Worker:
                 "enable.auto.commit": False,  # the offsets are part of the transaction
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": 6000,  # the shortest a broker grants by default
-                "heartbeat.interval.ms": 500,
+                "session.timeout.ms": session_timeout_ms,
+                "heartbeat.interval.ms": session_timeout_ms // 10,
             }
         )
         self.producer = self._new_producer(transactional_id)
@@ -247,17 +257,15 @@ def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> d
 
 
 def restore_totals(bootstrap: str, partitions: Iterable[int]) -> dict[int, dict[str, Total]]:
-    """The latest committed totals in these partitions, by partition and carrier."""
+    """The latest committed totals in these partitions, by partition and carrier.
+
+    A reader of committed records stops before the first transaction that is still open, whatever has been
+    committed behind it. So where a partition ends is asked first, open transactions included, and it is read
+    up to there: that waits until they have ended.
+    """
     totals: dict[int, dict[str, Total]] = {partition: {} for partition in partitions}
-    reader = Consumer(
-        {
-            **client_settings(bootstrap),
-            "group.id": f"{GROUP}-restore",  # required by the client; nothing is committed under it
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-        }
-    )
+    ends = end_offsets(bootstrap, totals)
+    reader = _totals_reader(bootstrap, "read_committed")
     reader.assign([TopicPartition(TOTALS, partition, OFFSET_BEGINNING) for partition in totals])
     unread = set(totals)
     while unread:
@@ -269,9 +277,40 @@ def restore_totals(bootstrap: str, partitions: Iterable[int]) -> dict[int, dict[
             total = Total.decode(value)
             totals[partition][total.carrier] = total
         elif error is not None and error.code() == KafkaError._PARTITION_EOF:
-            unread.discard(partition)
+            offset = message.offset()
+            if partition is not None and offset is not None and offset >= ends[partition]:
+                unread.discard(partition)
     reader.close()
     return totals
+
+
+def end_offsets(bootstrap: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Where these partitions of the totals end, open transactions included."""
+    reader = _totals_reader(bootstrap, "read_uncommitted")
+    ends: dict[int, int] = {}
+    waiting = list(partitions)
+    while waiting:
+        try:
+            _, ends[waiting[-1]] = reader.get_watermark_offsets(
+                TopicPartition(TOTALS, waiting[-1]), timeout=5
+            )
+            waiting.pop()
+        except KafkaException as problem:
+            log.warning("end of the totals: %s", problem.args[0])
+    reader.close()
+    return ends
+
+
+def _totals_reader(bootstrap: str, isolation_level: str) -> Consumer:
+    return Consumer(
+        {
+            **client_settings(bootstrap),
+            "group.id": f"{GROUP}-restore",  # required by the client; nothing is committed under it
+            "isolation.level": isolation_level,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
 
 
 def _insist(call: Callable[..., Any], *arguments: Any) -> None:
@@ -291,6 +330,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--transactional-id", required=True)
     parser.add_argument("--commit-records", type=int, default=1000)
+    parser.add_argument("--session-timeout-ms", type=int, default=SESSION_TIMEOUT_MS)
     parser.add_argument("--board", type=Path)
     return parser
 
@@ -298,7 +338,13 @@ def arguments() -> argparse.ArgumentParser:
 def serve(kind: type[Worker], options: argparse.Namespace) -> int:
     """Run a worker until SIGTERM; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
-    worker = kind(options.bootstrap, options.transactional_id, options.commit_records, Board(options.board))
+    worker = kind(
+        options.bootstrap,
+        options.transactional_id,
+        commit_records=options.commit_records,
+        session_timeout_ms=options.session_timeout_ms,
+        board=Board(options.board),
+    )
 
     def stop(*_: object) -> None:
         worker.stopping = True

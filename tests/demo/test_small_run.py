@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,11 @@ from demo.flights import ARCHIVE
 
 FLIGHTS = 5000
 KILLS = 3
+QUICK = ("--session-timeout-ms", "1500")
+VERDICTS = {
+    "exactly-once": "Each flight is there exactly once, and the totals are those of the file.",
+    "at-least-once": "Nothing is lost",
+}
 ROOT = Path(__file__).parents[2]
 COLUMNS = "year,month,day,hour,minute,carrier,flight,origin,dest,dep_delay,arr_delay"
 
@@ -41,22 +47,33 @@ def _made_up(number: int, chance: random.Random) -> str:
     return f"2013,1,{1 + number % 31},5,15,{carrier},{number},JFK,BOS,{departure},{arrival}"
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    ("mode", "verdict"),
-    [
-        ("exactly-once", "Each flight is there exactly once, and the totals are those of the file."),
-        ("at-least-once", "Nothing is lost"),
-    ],
-)
-def test_a_small_run_comes_to_its_verdict(flights: Path, tmp_path: Path, mode: str, verdict: str) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "demo.run", "--flights", str(flights), "--mode", mode],
+@pytest.fixture(scope="module")
+def runs(
+    flights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """One run in each mode, side by side: they mostly wait."""
+    started = {mode: _start(mode, flights, tmp_path_factory.mktemp(mode)) for mode in VERDICTS}
+    yield started
+    for run in started.values():
+        run.terminate()  # as Ctrl-C does; nothing when it has ended
+        run.wait()
+
+
+def _start(mode: str, flights: Path, temporary: Path) -> subprocess.Popen[str]:
+    sizes = {"LIMIT": str(FLIGHTS), "KILLS": str(KILLS), "SEED": "7", "TMPDIR": str(temporary)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "demo.run", "--flights", str(flights), "--mode", mode, *QUICK],
         cwd=ROOT,
-        env={**os.environ, "LIMIT": str(FLIGHTS), "KILLS": str(KILLS), "SEED": "7", "TMPDIR": str(tmp_path)},
-        capture_output=True,
+        env={**os.environ, **sizes},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=170,
     )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert verdict in finished.stdout
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mode", VERDICTS)
+def test_a_small_run_comes_to_its_verdict(runs: dict[str, subprocess.Popen[str]], mode: str) -> None:
+    output, _ = runs[mode].communicate(timeout=170)
+    assert runs[mode].returncode == 0, output
+    assert VERDICTS[mode] in output
