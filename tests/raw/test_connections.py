@@ -255,3 +255,12 @@ def test_a_stranger_may_ask_for_anything_without_api_versions_first(
     connection: RawConnection, make_topic: MakeTopic
 ) -> None:
     assert list_offset(connection, make_topic(), -1).error_code == 0
+
+
+def test_bytes_behind_a_request_are_ignored(connection: RawConnection, make_topic: MakeTopic) -> None:
+    """librdkafka 2.16 sends three too many where it asks for the metadata of all topics."""
+    topic = make_topic()
+    for version in (9, 13):
+        sized = connection.encode(metadata_of(topic), version)
+        connection.send_frame(sized[4:] + b"\x01\x00\x00")
+        assert connection.receive().topics[0].name == topic

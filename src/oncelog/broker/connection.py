@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
         self._regulate_reading()
 
     def _start(self, route: Route, header: RequestHeader, frame: bytes) -> None:
-        request = route.decode(frame, header.api_version, header.body_offset)
+        request = route.decode(frame, header.api_version, header.body_offset, False)
         slot = self._new_slot(len(frame))
         context = Context(self._broker, self, header.api_version, header.client_id, self._host)
         if route.waits:

@@ -1,7 +1,8 @@
 """Flat encode and decode functions, made from the definition form per class and version when first used.
 
-Adjacent fields of fixed size share one struct call, one-byte varints are read inline, and records stay views of
-the buffer that they came in. The made source is plain Python: `source_of` shows it. Must not know any message.
+Adjacent fields of fixed size share one struct call, one-byte varints are read inline, and records stay views
+of the buffer that they came in. The made source is plain Python: `source_of` shows it. Must not know any
+message.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def _encode_error(text: str) -> Exception:
 # --- entry points ---
 
 
-def decode_message(cls: type[Message], buffer: Buffer, version: int, offset: int) -> Any:
-    """Decode a whole message; every byte must belong to it."""
+def decode_message(cls: type[Message], buffer: Buffer, version: int, offset: int, exact: bool) -> Any:
+    """Decode a whole message; `exact` says that every byte must belong to it."""
     flexible = cls.is_flexible(version)
     decode = decoder(cls, version, flexible, flexible)
     data = buffer if type(buffer) is bytes else bytes(buffer)
@@ -74,7 +75,7 @@ def decode_message(cls: type[Message], buffer: Buffer, version: int, offset: int
         message, position = decode(data, memoryview(data), offset, end)
     except (IndexError, struct.error, UnicodeDecodeError) as error:
         raise _decode_error(f"{cls.__name__} v{version} is malformed: {error}") from None
-    if position != end:
+    if exact and position != end:
         raise _decode_error(f"{cls.__name__} v{version} has {end - position} bytes after its end")
     return message
 
@@ -86,7 +87,7 @@ def encode_message(message: Message, version: int) -> list[Buffer]:
     out: list[Buffer] = []
     try:
         encoder(cls, version, flexible, flexible)(message, out.append)
-    except (struct.error, AttributeError, TypeError) as error:
+    except (struct.error, AttributeError, TypeError, UnicodeEncodeError) as error:
         raise _encode_error(f"{cls.__name__} v{version} cannot be encoded: {error}") from None
     return out
 
@@ -481,9 +482,9 @@ def _encode_tags(source: _Source, tagged: list[FieldSpec], version: int) -> None
             source.line(f"        add({source.name(layout.pack)}(o.{spec.name}))")
         else:
             _encode_value(source, spec, version, True, True, "        ", "add")
-        source.line(
-            f"        data = b''.join(data); count += 1; parts += {uvarint(spec.tag or 0)!r}, uvarint(len(data)), data"
-        )
+        tag = uvarint(spec.tag or 0)
+        source.line("        data = b''.join(data); count += 1")
+        source.line(f"        parts += {tag!r}, uvarint(len(data)), data")
     source.line("    w(uvarint(count))")
     source.line("    for part in parts: w(part)")
 

@@ -1,4 +1,4 @@
-"""The definition form: a message is a class whose annotated fields say what goes over the wire in which version.
+"""The definition form: a message is a class whose fields say what goes over the wire in which version.
 
 ```python
 class TopicProduceData(Struct):
@@ -10,8 +10,9 @@ class ProduceRequest(Message, api_key=0, versions="3-13", flexible="9+"):
     transactional_id: str | None = field(string, nullable="3+", default=None)
 ```
 
-Instances are slotted values with keyword constructors in which every field defaults. Codecs are made from the fields by `codec.py`, per class
-and version, when they are first used. Must not know what any single message means.
+Instances are slotted values with keyword constructors in which every field defaults. Codecs are made from the
+fields by `codec.py`, per class and version, when they are first used. Must not know what any single message
+means.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class _Meta(type):
         made._configure(**options)  # type: ignore[attr-defined]
         return made
 
-    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_: Any) -> None:
         super().__init__(name, bases, namespace)
 
 
@@ -192,8 +193,9 @@ class Struct(metaclass=_Meta):
 
 
 class Message(Struct):
-    """A whole request, response or record: versions are those that are defined, flexible the first compact one.
+    """A whole request, response or record.
 
+    versions: the first and the last that are defined. flexible: the first compact one.
     api_key: -1 for what is no request or response.
     """
 
@@ -214,9 +216,13 @@ class Message(Struct):
         return cls.flexible is not None and version >= cls.flexible
 
     @classmethod
-    def decode(cls, buffer: Buffer, version: int, offset: int = 0) -> Self:
-        """The message that lies from `offset` to the end of `buffer`. Raises DecodeError."""
-        return codec.decode_message(cls, buffer, version, offset)  # type: ignore[no-any-return]
+    def decode(cls, buffer: Buffer, version: int, offset: int = 0, exact: bool = True) -> Self:
+        """The message that lies from `offset` to the end of `buffer`. Raises DecodeError.
+
+        Not `exact`: bytes behind the message are ignored, as brokers do with a request (some clients send
+        them).
+        """
+        return codec.decode_message(cls, buffer, version, offset, exact)  # type: ignore[no-any-return]
 
     def encode(self, version: int) -> bytes:
         """The message's bytes. Raises EncodeError."""

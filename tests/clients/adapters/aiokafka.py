@@ -85,15 +85,21 @@ class AioKafkaProducer(Producer):
         timestamp_ms: int | None = None,
     ) -> None:
         sending = self.producer.send(topic, value, key, partition, timestamp_ms, headers=list(headers))
-        self._futures.append(self._loop.run(sending))
+        self._futures.append((topic, partition, self._loop.run(sending)))
 
     def flush(self) -> list[Sent]:
         futures, self._futures = self._futures, []
 
         async def all_sent() -> list[Sent]:
-            return [
-                Sent(each.topic, each.partition, each.offset) for each in [await future for future in futures]
-            ]
+            """With acks=0 aiokafka's futures hold None."""
+            sent = []
+            for topic, partition, future in futures:
+                stored = await future
+                if stored is None:
+                    sent.append(Sent(topic, -1 if partition is None else partition, -1))
+                else:
+                    sent.append(Sent(stored.topic, stored.partition, stored.offset))
+            return sent
 
         return self._loop.run(all_sent())
 
@@ -104,9 +110,9 @@ class AioKafkaProducer(Producer):
     def begin(self) -> None:
         self._loop.run(self.producer.begin_transaction())
 
-    def send_offsets(self, offsets: Mapping[Partition, int], consumer: Consumer) -> None:
+    def send_offsets(self, offsets: Mapping[Partition, int], membership: Any) -> None:
         wanted = {TopicPartition(*partition): offset for partition, offset in offsets.items()}
-        self._loop.run(self.producer.send_offsets_to_transaction(wanted, consumer.group_id))
+        self._loop.run(self.producer.send_offsets_to_transaction(wanted, membership))
 
     def commit(self) -> None:
         self._loop.run(self.producer.commit_transaction())
@@ -157,6 +163,9 @@ class AioKafkaConsumer(Consumer):
 
     def assignment(self) -> frozenset[Partition]:
         return frozenset((partition.topic, partition.partition) for partition in self.consumer.assignment())
+
+    def membership(self) -> Any:
+        return self.group_id
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         wanted = {TopicPartition(*partition): offset for partition, offset in offsets.items()}

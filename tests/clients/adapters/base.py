@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Partition = tuple[str, int]
 """Topic name and partition number."""
@@ -68,8 +68,8 @@ class Producer(ABC):
     def begin(self) -> None: ...
 
     @abstractmethod
-    def send_offsets(self, offsets: Mapping[Partition, int], consumer: Consumer) -> None:
-        """Commit the offsets for consumer's group within the transaction, as the library does it."""
+    def send_offsets(self, offsets: Mapping[Partition, int], membership: Any) -> None:
+        """Commit the offsets within the transaction for the group that Consumer.membership() told of."""
 
     @abstractmethod
     def commit(self) -> None: ...
@@ -92,6 +92,10 @@ class Consumer(ABC):
 
     @abstractmethod
     def assignment(self) -> frozenset[Partition]: ...
+
+    @abstractmethod
+    def membership(self) -> Any:
+        """What the library gives to Producer.send_offsets about this consumer, as it is now."""
 
     @abstractmethod
     def commit(self, offsets: Mapping[Partition, int]) -> None:

@@ -89,14 +89,32 @@ class ConfluentProducer(Producer):
         self._producer.poll(0)
 
     def flush(self) -> list[Sent]:
-        self._producer.flush(TIMEOUT_S)
+        fatal = self._flush(TIMEOUT_S)
         sent, self._sent = self._sent, []
-        return [self._checked(result) for result in sent]
+        return [self._checked(result, fatal) for result in sent]
+
+    def _flush(self, timeout_s: float) -> ClientError | None:
+        """Flush; a fatal error that turned up meanwhile.
+
+        The binding raises it out of whatever call polls. In version 2.16 the delivery report that follows is
+        called with that exception set already, which makes a SystemError of both and loses the report.
+        """
+        try:
+            self._producer.flush(timeout_s)
+        except KafkaException as error:
+            return as_client_error(error.args[0])
+        except SystemError:
+            try:
+                self._producer.begin_transaction()
+            except KafkaException as error:
+                return as_client_error(error.args[0])
+            raise
+        return None
 
     @staticmethod
-    def _checked(result: Sent | ClientError | None) -> Sent:
+    def _checked(result: Sent | ClientError | None, fatal: ClientError | None) -> Sent:
         if result is None:
-            raise ClientError(None, f"not delivered within {TIMEOUT_S} s")
+            raise fatal or ClientError(None, f"not delivered within {TIMEOUT_S} s")
         if isinstance(result, ClientError):
             raise result
         return result
@@ -109,11 +127,9 @@ class ConfluentProducer(Producer):
         with client_errors():
             self._producer.begin_transaction()
 
-    def send_offsets(self, offsets: Mapping[Partition, int], consumer: Consumer) -> None:
-        assert isinstance(consumer, ConfluentConsumer)
+    def send_offsets(self, offsets: Mapping[Partition, int], membership: Any) -> None:
         with client_errors():
-            metadata = consumer.consumer.consumer_group_metadata()
-            self._producer.send_offsets_to_transaction(as_topic_partitions(offsets), metadata, TIMEOUT_S)
+            self._producer.send_offsets_to_transaction(as_topic_partitions(offsets), membership, TIMEOUT_S)
 
     def commit(self) -> None:
         with client_errors():
@@ -125,7 +141,7 @@ class ConfluentProducer(Producer):
 
     def close(self) -> None:
         self._producer.purge()
-        self._producer.flush(1.0)
+        self._flush(1.0)
 
 
 class ConfluentConsumer(Consumer):
@@ -163,6 +179,9 @@ class ConfluentConsumer(Consumer):
 
     def assignment(self) -> frozenset[Partition]:
         return frozenset((partition.topic, partition.partition) for partition in self.consumer.assignment())
+
+    def membership(self) -> Any:
+        return self.consumer.consumer_group_metadata()
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         with client_errors():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,11 +27,10 @@ TIMEOUT_S = 30.0
 
 
 def as_client_error(error: errors.KafkaError) -> ClientError:
-    cause = error.__cause__
-    code = getattr(error, "errno", None)
-    if code is None and isinstance(cause, errors.KafkaError):
-        code = getattr(cause, "errno", None)
-    return ClientError(code, repr(error))
+    """The code of the error itself, of its cause, or of the error that its text ends with the name of."""
+    named = getattr(errors, str(error).rpartition(" ")[2], None)
+    codes = [getattr(each, "errno", None) for each in (error, error.__cause__, named)]
+    return ClientError(next((code for code in codes if code is not None), None), repr(error))
 
 
 @contextlib.contextmanager
@@ -90,11 +90,9 @@ class KafkaPythonProducer(Producer):
         with client_errors():
             self._producer.begin_transaction()
 
-    def send_offsets(self, offsets: Mapping[Partition, int], consumer: Consumer) -> None:
-        assert isinstance(consumer, KafkaPythonConsumer)
+    def send_offsets(self, offsets: Mapping[Partition, int], membership: Any) -> None:
         with client_errors():
-            metadata = consumer.consumer.group_metadata()
-            self._producer.send_offsets_to_transaction(with_leader_epochs(offsets), metadata)
+            self._producer.send_offsets_to_transaction(with_leader_epochs(offsets), membership)
 
     def commit(self) -> None:
         with client_errors():
@@ -139,6 +137,9 @@ class KafkaPythonConsumer(Consumer):
 
     def assignment(self) -> frozenset[Partition]:
         return frozenset((partition.topic, partition.partition) for partition in self.consumer.assignment())
+
+    def membership(self) -> Any:
+        return self.consumer.group_metadata()
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         with client_errors():
@@ -188,7 +189,9 @@ class KafkaPythonAdmin(Admin):
             changed = self._admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, name, {config: value})]
             )
-        assert changed["topic"][name] in ("OK", "NoError", errors.NoError), changed
+        result = str(changed["topic"][name])
+        if match := re.match(r"\[Error (\d+)\]", result):
+            raise ClientError(int(match[1]), result)
 
     def groups(self) -> set[str]:
         with client_errors():

@@ -171,8 +171,8 @@ class KafkaJsProducer(Producer):
     def begin(self) -> None:
         self._bridge.call("begin", self._handle)
 
-    def send_offsets(self, offsets: Mapping[Partition, int], consumer: Consumer) -> None:
-        self._bridge.call("sendOffsets", self._handle, groupId=consumer.group_id, offsets=as_triples(offsets))
+    def send_offsets(self, offsets: Mapping[Partition, int], membership: Any) -> None:
+        self._bridge.call("sendOffsets", self._handle, groupId=membership, offsets=as_triples(offsets))
 
     def commit(self) -> None:
         self.flush()
@@ -215,6 +215,9 @@ class KafkaJsConsumer(Consumer):
         return frozenset(
             (topic, partition) for topic, partition in self._bridge.call("assignment", self._handle)
         )
+
+    def membership(self) -> Any:
+        return self.group_id
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         self._bridge.call("commit", self._handle, offsets=as_triples(offsets))

@@ -205,7 +205,8 @@ class JsConsumer {
 
 class JsAdmin {
   constructor() {
-    this.admin = kafka.admin()
+    // It asks again for what the broker says isn't there, and eight times take 11 s.
+    this.admin = kafka.admin({ retry: { initialRetryTime: 50, retries: 2 } })
   }
 
   async connect() {
