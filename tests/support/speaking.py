@@ -265,7 +265,7 @@ def init_producer_id(
 
 def idempotent_producer(connection: RawConnection) -> int:
     """A fresh producer id; its epoch is 0."""
-    answer = init_producer_id(connection)
+    answer = settled(lambda: init_producer_id(connection), lambda answer: int(answer.error_code))
     assert (answer.error_code, answer.producer_epoch) == (NONE, 0), answer
     return int(answer.producer_id)
 
