@@ -14,6 +14,7 @@ from oncelog.broker.api.api_versions import unsupported_version_response
 from oncelog.broker.clock import Clock
 from oncelog.broker.config_notices import ConfigNotices, Notice
 from oncelog.broker.deadlines import Deadlines
+from oncelog.broker.disk_space import DiskSpace
 from oncelog.broker.engine import Engine, EngineFailed
 from oncelog.broker.fetch_sessions import FetchSessions
 from oncelog.broker.groups import GroupCoordinator
@@ -79,6 +80,7 @@ class Broker:
             on_durable=self._keep_hot,
         )
         self.deadlines = Deadlines(loop)
+        self.disk_space = DiskSpace(journal.free_bytes, options.disk_reserve_bytes, self.deadlines)
         self.fetch_sessions = FetchSessions()
         self.random_bytes = random_bytes
         self.groups = GroupCoordinator(self.engine, self.deadlines, self.random_uuid, options.group_options())
@@ -113,6 +115,7 @@ class Broker:
 
     def _keep_hot(self, written: Written) -> None:
         self.reader.cache.put(written.position, written.payload)
+        self.disk_space.wrote(len(written.payload))
 
     def _sweep_transactions_later(self) -> None:
         self.deadlines.after(TRANSACTION_SWEEP_INTERVAL_MS, self._sweep_transactions)

@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._unanswered_bytes = 0
         self._is_waiting = False
         self._is_starting = False
+        self._has_room = False
         self._is_reading = True
         self._is_closing = False
         self._flush_is_due = False
@@ -196,9 +197,11 @@ class Connection(asyncio.Protocol):
                     continue
                 if route.waits and self._slots:
                     return
-                if route.key == PRODUCE_KEY and self._broker.engine.entry_is_full():
-                    self._wait_for_room()
-                    return
+                if route.key == PRODUCE_KEY:
+                    if not self._has_room and self._broker.engine.entry_is_full():
+                        self._wait_for_room()
+                        return
+                    self._has_room = False
                 self._start(route, header, frames.popleft())
         except (DecodeError, HostileInput) as hostile:
             self.abort(str(hostile))
@@ -231,6 +234,8 @@ class Connection(asyncio.Protocol):
 
     def _room_was_made(self) -> None:
         self._is_waiting = False
+        # For the one produce that waited; those behind it come after others that wait.
+        self._has_room = True
         self._start_requests()
         self._regulate_reading()
 
@@ -252,7 +257,7 @@ class Connection(asyncio.Protocol):
             return
         response = route.handle(context, request)
         if response is None:
-            self._take_back(slot)
+            self._fill_silently(slot)
             return
         self._fill(slot, header.correlation_id, response, header.api_version)
 
@@ -261,11 +266,11 @@ class Connection(asyncio.Protocol):
         self._slots.append(slot)
         return slot
 
-    def _take_back(self, slot: Slot) -> None:
-        """A request without a reply (acks=0) gives up its place."""
-        assert self._slots[-1] is slot
-        self._slots.pop()
-        self._unanswered_bytes -= slot.size_bytes
+    def _fill_silently(self, slot: Slot) -> None:
+        """A request without a reply (acks=0) counts, like any other, until what it did is durable."""
+        slot.buffers = []
+        engine = self._broker.engine
+        engine.hold(slot, engine.stamp())
 
     # --- replies ---
 

@@ -196,9 +196,10 @@ class Engine:
 
     def entry_is_full(self) -> bool:
         """Produce requests wait undecided while this holds; everything else goes in at once."""
-        return bool(self._waiting_for_room) or (
-            self._open is not None and self._open.payload_bytes >= self._entry_bytes_max
-        )
+        return bool(self._waiting_for_room) or self._is_open_entry_full()
+
+    def _is_open_entry_full(self) -> bool:
+        return self._open is not None and self._open.payload_bytes >= self._entry_bytes_max
 
     def wait_for_room(self, resume: Callable[[], None]) -> None:
         """Call `resume` once, in arrival order over all connections, when a produce may be decided."""
@@ -240,13 +241,10 @@ class Engine:
             self._let_waiting_in()
 
     def _let_waiting_in(self) -> None:
-        """Resume those who wait until the entry is full again; one that must wait once more goes to the end."""
+        """Resume those who wait, each for one produce, in the order they came, until the entry is full again."""
         waiting = self._waiting_for_room
-        self._waiting_for_room = deque()
-        while waiting and not (self._open is not None and self._open.payload_bytes >= self._entry_bytes_max):
+        while waiting and not self._is_open_entry_full():
             waiting.popleft()()
-        waiting.extend(self._waiting_for_room)
-        self._waiting_for_room = waiting
 
     def _confirmed(self, written: Written) -> None:
         """The writer's answer for the entry in flight: publish, release, wake, and submit the next."""

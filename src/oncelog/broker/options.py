@@ -246,6 +246,12 @@ class Options:
         default=64 << 20,
         group=_MEMORY,
     )
+    disk_reserve_bytes: int = _option(
+        _bytes_kind(0, 1 << 50),
+        "With less free on the disk, Produce and InitProducerId are refused, retriably.",
+        default=512 << 20,
+        group=_MEMORY,
+    )
     num_partitions: int = _option(
         _COUNT,
         "Partitions of a topic that is created without saying how many.",

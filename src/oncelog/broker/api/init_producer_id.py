@@ -1,8 +1,9 @@
 """InitProducerId (key 22, v0-5): a producer id and epoch, new or the next one.
 
 Without a transactional id: a fresh id, epoch 0. With one: fences whoever held it before, aborts its open
-transaction in the same decision, and answers at once (KIP-98, KIP-360). A retry that carries the producer id and
-epoch of the lost request gets the same answer. Before v4 a fenced caller is told INVALID_PRODUCER_EPOCH (KIP-588).
+transaction in the same decision, and answers at once (KIP-98, KIP-360). A retry that carries the producer id
+and epoch of the lost request gets the same answer. Before v4 a fenced caller is told INVALID_PRODUCER_EPOCH
+(KIP-588).
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ FIRST_VERSION_TOLD_FENCED = 4
 
 
 def handle(context: Context, request: InitProducerIdRequest) -> InitProducerIdResponse:
-    """Let the machine decide."""
+    """Let the machine decide, unless there is no room for what producers do next."""
+    if context.broker.disk_space.is_nearly_full:
+        return InitProducerIdResponse(
+            error_code=ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, producer_id=-1, producer_epoch=-1
+        )
     reply = context.broker.engine.execute(
         InitProducerId(
             request.transactional_id,

@@ -49,6 +49,8 @@ class _Place(NamedTuple):
 def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
     """Check structure, let the machine decide, and answer per partition."""
     whole_request = _whole_request_error(request)
+    if context.broker.disk_space.is_nearly_full:
+        whole_request = Refused(ErrorCode.NOT_ENOUGH_REPLICAS, "the broker's disk is nearly full")
     places: list[_Place] = []
     commands: list[ProduceBatch] = []
     batches: list[Buffer] = []
