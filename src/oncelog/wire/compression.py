@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from oncelog.wire.definition import DecodeError
@@ -17,6 +18,8 @@ NAMES = {0: "none", GZIP: "gzip", SNAPPY: "snappy", LZ4: "lz4", ZSTD: "zstd"}
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = struct.Struct(">8sii")
 _XERIAL_BLOCK_BYTES = 32 * 1024
+FRAMES_MAX = 64
+"""Each frame costs a copy of what follows it, so that very many small ones would be slow to refuse."""
 
 
 class CodecMissing(RuntimeError):
@@ -65,19 +68,13 @@ def decompress(codec: int, data: bytes, limit_bytes: int) -> bytes:
     """The bytes behind `data`. Raises DecodeError when it is malformed or would exceed `limit_bytes`."""
     try:
         if codec == GZIP:
-            return _gunzip(data, limit_bytes)
+            return _decompress_frames(lambda: zlib.decompressobj(wbits=31), data, limit_bytes)
         if codec == SNAPPY:
             return _unsnappy(data, limit_bytes)
         if codec == LZ4:
-            decompressor = _library(codec, "lz4.frame").LZ4FrameDecompressor()
-            return _finish(
-                decompressor.decompress(data, max_length=limit_bytes + 1), decompressor, limit_bytes
-            )
+            return _decompress_frames(_library(codec, "lz4.frame").LZ4FrameDecompressor, data, limit_bytes)
         if codec == ZSTD:
-            decompressor = _zstd().ZstdDecompressor()
-            return _finish(
-                decompressor.decompress(data, max_length=limit_bytes + 1), decompressor, limit_bytes
-            )
+            return _decompress_frames(_zstd().ZstdDecompressor, data, limit_bytes)
     except (CodecMissing, DecodeError):
         raise
     except Exception as error:
@@ -85,22 +82,31 @@ def decompress(codec: int, data: bytes, limit_bytes: int) -> bytes:
     raise DecodeError(f"there is no codec {codec}")
 
 
-def _finish(out: bytes, decompressor: Any, limit_bytes: int) -> bytes:
-    if len(out) > limit_bytes:
-        raise DecodeError(f"a batch decompresses to more than {limit_bytes} bytes")
-    if not decompressor.eof:
-        raise DecodeError("a compressed batch ends too early")
-    return bytes(out)
-
-
-def _gunzip(data: bytes, limit_bytes: int) -> bytes:
-    decompressor = zlib.decompressobj(wbits=31)
-    return _finish(decompressor.decompress(data, limit_bytes + 1), decompressor, limit_bytes)
+def _decompress_frames(new: Callable[[], Any], data: bytes, limit_bytes: int) -> bytes:
+    """One frame after the other: a compressed stream may consist of several."""
+    out: list[bytes] = []
+    total = 0
+    rest = data
+    while rest or not out:
+        if len(out) == FRAMES_MAX:
+            raise DecodeError("a batch is compressed in too many frames")
+        decompressor = new()
+        # By position: zlib calls this argument by another name than the others do.
+        out.append(decompressor.decompress(rest, limit_bytes - total + 1))
+        total += len(out[-1])
+        if total > limit_bytes:
+            raise DecodeError(f"a batch decompresses to more than {limit_bytes} bytes")
+        if not decompressor.eof:
+            raise DecodeError("a compressed batch ends too early")
+        rest = decompressor.unused_data or b""
+    return b"".join(out)
 
 
 def _unsnappy(data: bytes, limit_bytes: int) -> bytes:
     """Xerial's framing of raw blocks, or one raw block as some clients send it."""
     raw = _library(SNAPPY, "cramjam").snappy
+    if not data:
+        raise DecodeError("a snappy batch without a single byte")
     blocks = _xerial_blocks(data) if data.startswith(_XERIAL_MAGIC) else [data]
     out = []
     total = 0
@@ -114,6 +120,8 @@ def _unsnappy(data: bytes, limit_bytes: int) -> bytes:
 
 def _xerial_blocks(data: bytes) -> list[bytes]:
     position = _XERIAL_HEADER.size
+    if len(data) < position:
+        raise DecodeError("a snappy batch is shorter than its header")
     blocks = []
     while position < len(data):
         (length,) = struct.unpack_from(">i", data, position)

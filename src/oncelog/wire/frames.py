@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from oncelog.wire.codec import uvarint_rest
+from oncelog.wire.codec import TAG_BYTES_MAX, TAGS_MAX, uvarint_rest
 from oncelog.wire.definition import DecodeError, Message
 from oncelog.wire.flexible import first_flexible_version
 
@@ -57,18 +57,27 @@ def _skip_tags(frame: bytes, position: int) -> int:
     position += 1
     if count == 0:
         return position
-    if count > 64:
-        raise DecodeError("too many tagged fields in the request header")
+    if count > TAGS_MAX:
+        raise DecodeError("too many tagged fields in the header")
+    start = position
+    last = -1
     for _ in range(count):
-        for _ in ("tag", "size"):
-            value = frame[position]
-            position += 1
-            if value > 127:
-                value, position = uvarint_rest(frame, position, value)
-        position += value
+        tag, position = _read_uvarint(frame, position)
+        if tag <= last:
+            raise DecodeError("the tags of the header must ascend")
+        last = tag
+        size, position = _read_uvarint(frame, position)
+        position += size
     if position > len(frame):
-        raise DecodeError("a tagged field of the request header ends too early")
+        raise DecodeError("a tagged field of the header ends too early")
+    if position - start > TAG_BYTES_MAX:
+        raise DecodeError("the tagged fields of the header are too long")
     return position
+
+
+def _read_uvarint(frame: bytes, position: int) -> tuple[int, int]:
+    value = frame[position]
+    return (value, position + 1) if value < 128 else uvarint_rest(frame, position + 1, value)
 
 
 def encode_response(correlation_id: int, response: Message, version: int) -> list[bytes | memoryview]:

@@ -1,7 +1,7 @@
 """Record batches, format v2: headers by offset, CRC, stamping, control batches, and the records inside.
 
-The serving path reads and writes headers only; records are opaque to it. Must not know offsets' meaning, producers'
-state or topics.
+The serving path reads and writes headers only; records are opaque to it. Must not know offsets' meaning,
+producers' state or topics.
 """
 
 from __future__ import annotations
@@ -185,17 +185,24 @@ def _zigzag(value: int) -> bytes:
     return bytes(out)
 
 
-def _read_zigzag(buffer: bytes, position: int, bytes_max: int = 5) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = buffer[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return (value >> 1) ^ -(value & 1), position
-        shift += 7
-        if shift >= 7 * bytes_max:
-            raise DecodeError("a varint of a record is too long")
+def _read_zigzag(buffer: bytes, position: int, bits: int = 32) -> tuple[int, int]:
+    value = buffer[position]
+    position += 1
+    if value > 127:
+        value &= 127
+        shift = 7
+        while True:
+            byte = buffer[position]
+            position += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                break
+            shift += 7
+            if shift >= bits:
+                raise DecodeError("a varint of a record is too long")
+        if value >> bits:
+            raise DecodeError(f"a varint of a record does not fit into {bits} bits")
+    return (value >> 1) ^ -(value & 1), position
 
 
 def encode_record(
@@ -276,6 +283,10 @@ def iterate_batches(buffer: Buffer) -> Iterator[tuple[BatchHeader, Buffer]]:
 def iterate_records(batch: Buffer, limit_bytes: int = DECOMPRESSED_BYTES_MAX) -> Iterator[Record]:
     """The records of one batch, decompressed within `limit_bytes`. Raises DecodeError for malformed ones."""
     header = parse_batch_header(batch)
+    if header.magic != MAGIC:
+        raise DecodeError(f"a batch of magic {header.magic} is no record batch")
+    if not HEADER_SIZE <= header.size <= len(batch):
+        raise DecodeError("a record batch is not as long as it says")
     body = bytes(batch[HEADER_SIZE : header.size])
     if header.compression:
         body = decompress(header.compression, body, limit_bytes)
@@ -296,7 +307,7 @@ def _read_record(body: bytes, position: int, header: BatchHeader) -> tuple[Recor
     if length < 0 or end > len(body):
         raise DecodeError("a record is longer than its batch")
     position += 1
-    timestamp_delta, position = _read_zigzag(body, position, 10)
+    timestamp_delta, position = _read_zigzag(body, position, 64)
     offset_delta, position = _read_zigzag(body, position)
     key, position = _read_bytes(body, position, end)
     value, position = _read_bytes(body, position, end)
