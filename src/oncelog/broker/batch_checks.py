@@ -1,8 +1,8 @@
-"""What a record batch must be before the machine is asked: whole, single, of today's format, with its checksum.
+"""What a record batch must be before the machine is asked: whole, single, of today's format, intact.
 
-In Kafka's order and with Kafka's codes (KafkaApis, UnifiedLog.analyzeAndValidateRecords, LogValidator). Only the
-header is read; the records are looked into to name those that are wrong, and for the keys that a compacted
-topic needs. Must not know the broker's state.
+In Kafka's order and with Kafka's codes (KafkaApis, UnifiedLog.analyzeAndValidateRecords, LogValidator).
+Only the header is read; the records are looked into to name those that are wrong, and for the keys that a
+compacted topic needs. Must not know the broker's state.
 """
 
 from __future__ import annotations

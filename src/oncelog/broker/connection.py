@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         if not self._server.register(self):
             self.abort("the limit of connections (connections_max) is reached")
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._is_closing = True
         self._frames.clear()
         self._chunks.clear()

@@ -76,7 +76,7 @@ class Engine:
         age_ms: int,
         entry_bytes_max: int,
         on_failure: Callable[[BaseException], None],
-        on_durable: Callable[[Written], None] = lambda written: None,
+        on_durable: Callable[[Written], None] = lambda _: None,
     ) -> None:
         self.state = state
         self.published = published
@@ -241,7 +241,7 @@ class Engine:
             self._let_waiting_in()
 
     def _let_waiting_in(self) -> None:
-        """Resume those who wait, each for one produce, in the order they came, until the entry is full again."""
+        """Resume those who wait, each for one produce, in the order they came, until the entry is full."""
         waiting = self._waiting_for_room
         while waiting and not self._is_open_entry_full():
             waiting.popleft()()

@@ -79,7 +79,7 @@ class FetchSession:
 
 
 class FetchSessions:
-    """The sessions of one broker, at most `sessions_max`; the longest unused stale one gives way to a new one."""
+    """The sessions of one broker, at most `sessions_max`; the longest unused stale one gives way to a new."""
 
     def __init__(self, sessions_max: int = SESSIONS_MAX) -> None:
         self._sessions: dict[int, FetchSession] = {}

@@ -139,6 +139,7 @@ def _look_up(
     if wanted.current_leader_epoch not in (-1, LEADER_EPOCH):
         is_newer = wanted.current_leader_epoch > LEADER_EPOCH
         part.error = ErrorCode.UNKNOWN_LEADER_EPOCH if is_newer else ErrorCode.FENCED_LEADER_EPOCH
+        plan.looked_at_machine = True
     elif offset < view.log_start_offset or offset > partition.log_end_offset:
         part.error = ErrorCode.OFFSET_OUT_OF_RANGE
         plan.looked_at_machine = True

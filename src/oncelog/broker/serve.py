@@ -1,8 +1,8 @@
 """`oncelog serve`: one process, one data directory, one broker.
 
-Locks and replays the directory, listens, says one line when it is ready, and stops cleanly on SIGTERM and SIGINT.
-Everything that is global to a process is set here and nowhere else: the loop, signals, logging, the collector and
-the interpreter's switch interval.
+Locks and replays the directory, listens, says one line when it is ready, and stops cleanly on SIGTERM and
+SIGINT. Everything that is global to a process is set here and nowhere else: the loop, signals, logging, the
+collector and the interpreter's switch interval.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """AddPartitionsToTxn (key 24, v0-5): name the partitions that a transaction will write to.
 
-v0-3 are the clients' form: one transactional id, all partitions or none; an unknown one is told so and the others
-OPERATION_NOT_ATTEMPTED. v4 and later are the brokers' batched form; there are no other brokers here and no security,
-so it is served to whoever asks, one result per transaction, `verify_only` included.
+v0-3 are the clients' form: one transactional id, all partitions or none; an unknown one is told so and the
+others OPERATION_NOT_ATTEMPTED. v4 and later are the brokers' batched form; there are no other brokers here
+and no security, so it is served to whoever asks, one result per transaction, `verify_only` included.
 """
 
 from __future__ import annotations

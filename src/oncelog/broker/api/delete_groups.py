@@ -1,6 +1,7 @@
 """DeleteGroups (key 42, v0-2): forget groups without members, with their offsets, pending ones included.
 
-Errors per group: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP; a message is kept for v3, which Kafka 4.3 does not have yet.
+Errors per group: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP; a message is kept for v3, which Kafka 4.3 does not
+have yet.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """EndTxn (key 26, v0-5): commit or abort the open transaction of a transactional id.
 
-Markers in all partitions, consumer offsets and the transaction's own state change in one event. The request's version
-alone selects the generation: v5 bumps the epoch with every end and answers the producer id and epoch to go on with
-(KIP-890). Before v2 a fenced caller is told INVALID_PRODUCER_EPOCH (KIP-588).
+Markers in all partitions, consumer offsets and the transaction's own state change in one event. The
+request's version alone selects the generation: v5 bumps the epoch with every end and answers the producer
+id and epoch to go on with (KIP-890). Before v2 a fenced caller is told INVALID_PRODUCER_EPOCH (KIP-588).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Fetch (key 1, v4-18): read record batches, waiting until there are enough of them.
 
-Reads the published view only; read_committed stops at the last stable offset and lists the aborted transactions
-of the range. Sessions (KIP-227, v7 and later) keep what a client asks for; v13 and later name topics by id.
-There are no followers here: a replica id is refused.
+Reads the published view only; read_committed stops at the last stable offset and lists the aborted
+transactions of the range. Sessions (KIP-227, v7 and later) keep what a client asks for; v13 and later name
+topics by id. There are no followers here: a replica id is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """OffsetForLeaderEpoch (key 23, v2-4): where the records of a leader epoch end.
 
-One broker leads every partition in one epoch, so the answer is the log end or nothing. Errors per partition:
-UNKNOWN_TOPIC_OR_PARTITION, FENCED_LEADER_EPOCH and UNKNOWN_LEADER_EPOCH for the epoch that the client believes in.
+One broker leads every partition in one epoch, so the answer is the log end or nothing. Errors per
+partition: UNKNOWN_TOPIC_OR_PARTITION, FENCED_LEADER_EPOCH and UNKNOWN_LEADER_EPOCH for the epoch that the
+client believes in.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Produce (key 0, v3-13): append one record batch to each of several partitions.
 
-Structure is checked by batch_checks.py. What depends on the broker's state (sequences, transactions, limits of
-the topic) is decided by the machine; partitions succeed and fail independently. v12 and later add partitions to
-the transaction by the write itself (KIP-890), v13 names topics by id. v0-2 are advertised for old librdkafka and
-refused (KAFKA-18659). acks=0 gets no answer; when a partition failed, the connection is closed instead.
+Structure is checked by batch_checks.py. What depends on the broker's state (sequences, transactions, limits
+of the topic) is decided by the machine; partitions succeed and fail independently. v12 and later add
+partitions to the transaction by the write itself (KIP-890), v13 names topics by id. v0-2 are advertised for
+old librdkafka and refused (KAFKA-18659). acks=0 gets no answer; when a partition failed, the connection is
+closed instead.
 """
 
 from __future__ import annotations
