@@ -1,4 +1,4 @@
-"""Timers by the thousand on one timer of the event loop: a heap of deadlines and one wake-up for the earliest.
+"""Timers by the thousand on one timer of the event loop: a heap of deadlines, one wake-up for the earliest.
 
 Knows the loop's clock only; what a deadline means is its owner's business.
 """

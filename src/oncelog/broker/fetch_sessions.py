@@ -1,4 +1,4 @@
-"""Incremental fetch sessions (KIP-227): which partitions a client keeps asking for, and what it was told last.
+"""Incremental fetch sessions (KIP-227): what a client keeps asking for, and what it was told last.
 
 Must not know how records are found or read.
 """
