@@ -1,6 +1,6 @@
 """The bytes of every event, kind by kind and version by version.
 
-Journals are read by later releases: what golden_events.txt holds must be read for ever, and as the same facts.
+Journals are read by later releases: what golden_events.txt holds must be read for ever, as the same facts.
 A new event or version gets its lines from `python -m tests.machine.test_events`, which prints what lacks.
 """
 
