@@ -12,18 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oncelog.disk.faulty import Fault, FaultyDisk
+from oncelog.disk.faulty import Fault, FaultyDisk, FaultyFile
 from oncelog.disk.real import RealDisk
 from oncelog.disk.workers import ThreadWorker
 from oncelog.journal import EntryToWrite, JournalError, JournalErrorKind, Written
 from oncelog.journal import file as file_module
 from oncelog.journal.file import FileJournal
+from oncelog.journal.format import BLOCK_BYTES
 from tests.journal.harness import (
     FILE_BYTES_MAX,
-    FIRST_FILE,
     PATH,
-    SECOND_FILE,
-    THIRD_FILE,
     Entry,
     disk_with,
     open_journal,
@@ -404,43 +402,45 @@ class RealDiskAt(RealDisk):
 
 
 def test_an_entry_is_never_overwritten_by_zeros_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow preparer: the writer gets to the end of what is filled while the next stretch is filled."""
-    monkeypatch.setattr(file_module, "FILL_STEP_BYTES_FIRST", 16 * KIB)
-    monkeypatch.setattr(file_module, "FILL_STEP_BYTES_MAX", 16 * KIB)
-    gate = threading.Semaphore(0)
+    """The writer gets to the end of what is filled while the next stretch of zeros is about to be written."""
+    monkeypatch.setattr(file_module, "FILL_STEP_BYTES_FIRST", 32 * KIB)
+    is_filling, may_fill, is_waited_for = threading.Event(), threading.Event(), threading.Event()
+    zero_fill = FaultyFile.zero_fill
 
-    class SlowWorker(ThreadWorker):
-        def submit(self, job: Callable[[], object]) -> None:
-            def slow_job() -> None:
-                gate.acquire(timeout=0.01)
-                job()
+    def held_zero_fill(file: FaultyFile, offset: int, size_bytes: int) -> None:
+        if offset > BLOCK_BYTES:
+            is_filling.set()
+            may_fill.wait(10)
+        zero_fill(file, offset, size_bytes)
 
-            super().submit(slow_job)
+    monkeypatch.setattr(FaultyFile, "zero_fill", held_zero_fill)
 
-    disk = FaultyDisk()
+    class Preparer(ThreadWorker):
+        def wait(self) -> None:
+            is_waited_for.set()
+            super().wait()
+
     done: list[Written] = []
+    disk = FaultyDisk()
     journal = FileJournal.open(
         disk,
         PATH,
         post=lambda confirm, written: confirm(written),
-        file_bytes_max=128 * KIB,
+        file_bytes_max=256 * KIB,
         random_bytes=random.Random(3).randbytes,
         writer=ThreadWorker("writer"),
-        preparer=SlowWorker("preparer"),
+        preparer=Preparer("preparer"),
     )
     list(journal.replay())
-    for position in range(1, 81):
-        payload = bytes([position]) * 9000
-        journal.append(EntryToWrite(position, 0, 0, b"events", [payload], False), done.append)
-        wait_for(lambda: len(done) == position, "a confirmation", pause_s=0.0002)  # noqa: B023
-        if position % 3 == 0:
-            gate.release()
-    for position in range(1, 81):
-        assert journal.read_payload(position, 0, 9000) == bytes([position]) * 9000
+    payload = b"p" * 15_000
+    journal.append(EntryToWrite(1, 0, 0, b"events", [payload], False), done.append)
+    wait_for(lambda: len(done) == 1, "the first entry's confirmation", pause_s=0.0002)
+    assert is_filling.wait(10)
+    journal.append(EntryToWrite(2, 0, 0, b"events", [payload], False), done.append)
+    wait_for(lambda: len(done) == 2 or is_waited_for.is_set(), "the second entry's turn", pause_s=0.0002)
+    may_fill.set()
+    wait_for(lambda: len(done) == 2, "the second entry's confirmation")
     journal.close()
-    assert [written.error for written in done] == [None] * 80
-    entries = opened(disk.crash(random.Random(1)), file_bytes_max=128 * KIB).entries
-    assert [entry.payload[:1] for entry in entries] == [bytes([position]) for position in range(1, 81)]
-    assert {FIRST_FILE, SECOND_FILE, THIRD_FILE} <= {
-        f"{PATH}/journal/{name}" for name in disk.kill().list(f"{PATH}/journal")
-    }
+    assert [written.error for written in done] == [None] * 2
+    entries = opened(disk.crash(random.Random(1)), file_bytes_max=256 * KIB).entries
+    assert [entry.payload for entry in entries] == [payload] * 2

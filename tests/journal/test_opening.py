@@ -213,6 +213,17 @@ def test_a_file_whose_entries_are_all_gone_is_missed_when_a_later_one_was_made()
     assert SECOND_FILE in str(error)
 
 
+def test_a_file_whose_entries_are_all_gone_is_missed_where_only_a_later_empty_one_tells() -> None:
+    disk, _ = disk_with(*[5000] * 7)
+    (only_of_second,) = entry_addresses(disk, SECOND_FILE)
+    put(disk, SECOND_FILE, only_of_second, bytes(2 * BLOCK_BYTES))
+    disk.open(FIRST_FILE, for_writing=True).truncate(entry_addresses(disk)[-1] + 2 * BLOCK_BYTES)
+    assert entry_addresses(disk, THIRD_FILE) == []
+    error = refusal(disk)
+    assert error.kind is JournalErrorKind.DAMAGED
+    assert THIRD_FILE in str(error)
+
+
 @pytest.mark.parametrize("lost", [FIRST_FILE, SECOND_FILE, THIRD_FILE])
 def test_a_missing_file_is_named(lost: str) -> None:
     disk, _ = disk_with(*[5000] * 30)
