@@ -219,7 +219,7 @@ class Engine:
             self._held.append((position, held))
 
     def flush_after_release(self, flush: Callable[[], None]) -> None:
-        """`flush` runs after each round of releases: one write per connection instead of one per reply."""
+        """`flush` runs after each round of releases, in the same turn of the loop."""
         self._after_release = flush
 
     # --- the way to the disk ---
@@ -262,11 +262,12 @@ class Engine:
             held.popleft()[1].release()
         for wake in woken:
             wake()
-        self._after_release()
+        # The disk first: the replies are written while it works on the next entry.
         if self._open is not None:
             self._submit()
         else:
             self._went_idle()
+        self._after_release()
 
     def _went_idle(self) -> None:
         if self._writing is None and self._open is None:

@@ -62,6 +62,7 @@ class Server:
             self.advertised_address = self.address
         else:
             self.advertised_address = (advertised[0], advertised[1] or self.address[1])
+        self._broker.engine.flush_after_release(self.flush)
         self._sweep_timer = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
         await self._server.start_serving()
 
