@@ -45,6 +45,7 @@ from oncelog.wire.errors import ErrorCode
 EXPIRY_CHUNK_OFFSETS = 1000
 """What one step of the expiry sweep looks at, so that no step holds up the loop."""
 EXPIRY_PAUSE_MS = 10
+MEMBER_ID_PREFIX_CHARACTERS_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +261,8 @@ class GroupCoordinator:
     def _join_new(
         self, group: LiveGroup, request: JoinRequest, respond: Callable[[JoinResult], None]
     ) -> JoinResult | None:
-        member_id = f"{request.group_instance_id or request.client_id}-{UUID(bytes=self._random_uuid())}"
+        prefix = (request.group_instance_id or request.client_id)[:MEMBER_ID_PREFIX_CHARACTERS_MAX]
+        member_id = f"{prefix}-{UUID(bytes=self._random_uuid())}"
         if request.group_instance_id is not None:
             old_member_id = group.static_members.get(request.group_instance_id)
             if old_member_id is not None:

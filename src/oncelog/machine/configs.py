@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from oncelog.machine.state import State
 
 BROKER, ALL_BROKERS = "1", ""
+VALUE_BYTES_MAX = 32767
+"""What fits into every version of the answers that show it; appending must not outgrow it."""
 """The resources that broker configs are set on; the first is stronger."""
 
 BrokerConfigs = Mapping[str, Mapping[str, str]]
@@ -217,6 +219,8 @@ def _changed(
         else:
             current = [part for part in current if part not in parts]
         result[name] = ",".join(current)
+        if len(result[name].encode()) > VALUE_BYTES_MAX:
+            raise InvalidConfig(f"The value of {name} would be longer than {VALUE_BYTES_MAX} bytes.")
     return result
 
 

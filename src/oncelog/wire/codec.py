@@ -18,6 +18,8 @@ Buffer = bytes | memoryview
 
 TAGS_MAX = 64
 TAG_BYTES_MAX = 64 * 1024
+STRING_BYTES_MAX = 32767
+"""Of a string in a message, compact ones included: what came in the one form must fit into the other."""
 ONE_BYTE = tuple(bytes((n,)) for n in range(128))
 
 
@@ -67,8 +69,7 @@ def _encode_error(text: str) -> Exception:
 
 def decode_message(cls: type[Message], buffer: Buffer, version: int, offset: int, exact: bool) -> Any:
     """Decode a whole message; `exact` says that every byte must belong to it."""
-    flexible = cls.is_flexible(version)
-    decode = decoder(cls, version, flexible, flexible)
+    decode = cls._decoders.get(version) or _message_decoder(cls, version)
     data = buffer if type(buffer) is bytes else bytes(buffer)
     end = len(data)
     try:
@@ -83,13 +84,32 @@ def decode_message(cls: type[Message], buffer: Buffer, version: int, offset: int
 def encode_message(message: Message, version: int) -> list[Buffer]:
     """Encode a message as a list of buffers."""
     cls = type(message)
-    flexible = cls.is_flexible(version)
+    encode = cls._encoders.get(version) or _message_encoder(cls, version)
     out: list[Buffer] = []
     try:
-        encoder(cls, version, flexible, flexible)(message, out.append)
+        encode(message, out.append)
     except (struct.error, AttributeError, TypeError, UnicodeEncodeError) as error:
         raise _encode_error(f"{cls.__name__} v{version} cannot be encoded: {error}") from None
     return out
+
+
+def _message_decoder(cls: type[Message], version: int) -> Callable[..., Any]:
+    """What decodes messages of that version: the tuned function where there is one."""
+    flexible = cls.is_flexible(version)
+    made = decoder(cls, version, flexible, flexible)
+    if cls.tuned_decoder is not None:
+        made = cls.tuned_decoder(version, made)
+    cls._decoders[version] = made
+    return made
+
+
+def _message_encoder(cls: type[Message], version: int) -> Callable[..., Any]:
+    flexible = cls.is_flexible(version)
+    made = encoder(cls, version, flexible, flexible)
+    if cls.tuned_encoder is not None:
+        made = cls.tuned_encoder(version, made)
+    cls._encoders[version] = made
+    return made
 
 
 _EVENT_HEADER = struct.Struct(">HBI")
@@ -346,11 +366,14 @@ def _decode_tags(source: _Source, tagged: list[FieldSpec], version: int) -> None
     source.line("    return p")
 
 
-def _read_length(source: _Source, type_: FieldType, flexible: bool, pad: str) -> None:
+def _read_length(source: _Source, type_: FieldType, flexible: bool, tags: bool, pad: str) -> None:
     """Leave the length in n, -1 for null."""
     if flexible:
         source.line(f"{pad}n = b[p] - 1; p += 1")
-        source.line(f"{pad}if n > 126: n, p = rest(b, p, n + 1); n -= 1")
+        source.line(f"{pad}if n > 126:")
+        source.line(f"{pad}    n, p = rest(b, p, n + 1); n -= 1")
+        if tags and type_.name == "string":
+            source.line(f"{pad}    if n > {STRING_BYTES_MAX}: raise error('a string is too long')")
     else:
         layout = struct.Struct(">h" if type_.name == "string" else ">i")
         source.line(f"{pad}n, = {source.name(layout.unpack_from)}(b, p); p += {layout.size}")
@@ -373,7 +396,7 @@ def _decode_value(
         else:
             source.line(f"{pad}{target}, p = {inner}(b, mv, p, end)")
         return
-    _read_length(source, type_, flexible, pad)
+    _read_length(source, type_, flexible, tags, pad)
     source.line(f"{pad}if n < 0:")
     if nullable:
         source.line(f"{pad}    if n != -1: raise error('{spec.name} has a negative length')")
@@ -419,7 +442,7 @@ def _decode_present(
         inner = source.name(decoder(element.element, version, flexible, tags))
         source.line(f"{pad}    item, p = {inner}(b, mv, p, end)")
     else:
-        _read_length(source, element, flexible, pad + "    ")
+        _read_length(source, element, flexible, tags, pad + "    ")
         source.line(f"{pad}    if n < 0: raise error('an element of {name} must not be null')")
         _decode_present(source, element, "item", version, flexible, tags, pad + "    ", name)
     source.line(f"{pad}    items.append(item)")
@@ -456,7 +479,9 @@ def _differs(source: _Source, spec: FieldSpec, value: str) -> str:
     if isinstance(default, list):
         return f"{value} != []" if _may_be_null(spec) else value
     if default is _UNSET:
-        return f"{value} != {source.name(spec.type.element)}()"
+        # Field by field: comparing with a fresh default value took longer than all the rest.
+        inner = [_differs(source, each, f"{value}.{each.name}") for each in spec.type.element.fields]
+        return " or ".join(inner) or "False"
     if default is None:
         return f"{value} is not None"
     return f"{value} != {source.name(default)}"

@@ -27,6 +27,17 @@ NOT_SERVED = {
 }
 
 
+MESSAGE_CHARACTERS_MAX = 1000
+"""Messages quote what clients sent; uncut, a long name would not fit into the answer that tells of it."""
+
+
+def brief(message: str | None) -> str | None:
+    """A message as it may stand in an answer, whatever names are quoted in it."""
+    if message is None or len(message) <= MESSAGE_CHARACTERS_MAX:
+        return message
+    return message[:MESSAGE_CHARACTERS_MAX] + "..."
+
+
 class Resource(Protocol):
     """A topic, broker or something else that has configs, as requests name it."""
 

@@ -6,7 +6,7 @@ Errors per resource: INVALID_REQUEST, INVALID_CONFIG, UNKNOWN_TOPIC_OR_PARTITION
 
 from __future__ import annotations
 
-from oncelog.broker.api._admin import Alteration, alter, repeated
+from oncelog.broker.api._admin import Alteration, alter, brief, repeated
 from oncelog.broker.context import Context
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import AdminReply, ConfigChange, ConfigOperation
@@ -36,7 +36,7 @@ def handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsRespon
         response.responses.append(
             AlterConfigsResourceResponse(
                 error_code=reply.error,
-                error_message=reply.message,
+                error_message=brief(reply.message),
                 resource_type=resource.resource_type,
                 resource_name=resource.resource_name,
             )

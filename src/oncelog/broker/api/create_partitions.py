@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from oncelog.broker.api._admin import brief
 from oncelog.broker.context import Context
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import AdminReply, CreatePartitions
@@ -32,7 +33,9 @@ def handle(context: Context, request: CreatePartitionsRequest) -> CreatePartitio
         else:
             reply = _create(context, topic, request.validate_only)
         response.results.append(
-            CreatePartitionsTopicResult(name=topic.name, error_code=reply.error, error_message=reply.message)
+            CreatePartitionsTopicResult(
+                name=topic.name, error_code=reply.error, error_message=brief(reply.message)
+            )
         )
     return response
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from oncelog.broker.api._admin import brief
 from oncelog.broker.context import Context
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import CreateTopic, CreateTopicReply
@@ -101,4 +102,4 @@ def _described(context: Context, configs: dict[str, str]) -> list[CreatableTopic
 
 
 def _refused(name: str, error: ErrorCode, message: str | None) -> CreatableTopicResult:
-    return CreatableTopicResult(name=name, error_code=error, error_message=message, configs=[])
+    return CreatableTopicResult(name=name, error_code=error, error_message=brief(message), configs=[])

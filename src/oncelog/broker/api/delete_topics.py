@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from oncelog.broker.api._admin import brief
 from oncelog.broker.context import Context
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import AdminReply, DeleteTopic
@@ -88,5 +89,5 @@ def _delete(context: Context, each: DeleteTopicState, topic_id: bytes) -> Deleta
 
 def _result(each: DeleteTopicState, error: ErrorCode, message: str | None) -> DeletableTopicResult:
     return DeletableTopicResult(
-        name=each.name, topic_id=each.topic_id, error_code=error, error_message=message
+        name=each.name, topic_id=each.topic_id, error_code=error, error_message=brief(message)
     )

@@ -15,6 +15,7 @@ from oncelog.broker.api._admin import (
     GROUP,
     NOT_SERVED,
     TOPIC,
+    brief,
     broker_id_error,
 )
 from oncelog.broker.context import Context
@@ -100,7 +101,8 @@ def handle(context: Context, request: DescribeConfigsRequest) -> DescribeConfigs
         try:
             result.configs = _describe(context, resource, request.include_synonyms)
         except _Refused as refused:
-            result.error_code, result.error_message = refused.args
+            result.error_code, message = refused.args
+            result.error_message = brief(message)
         response.results.append(result)
     return response
 

@@ -6,6 +6,7 @@ Errors: INVALID_UPDATE_VERSION with a message that names the feature.
 
 from __future__ import annotations
 
+from oncelog.broker.api._admin import brief
 from oncelog.broker.context import Context
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import AdminReply, FeatureUpdate, UpdateFeatures
@@ -31,7 +32,9 @@ def handle(context: Context, request: UpdateFeaturesRequest) -> UpdateFeaturesRe
         for update in request.feature_updates
     )
     reply: AdminReply = context.broker.engine.execute(UpdateFeatures(updates, request.validate_only))
-    response = UpdateFeaturesResponse(error_code=reply.error, error_message=reply.message, results=[])
+    response = UpdateFeaturesResponse(
+        error_code=reply.error, error_message=brief(reply.message), results=[]
+    )
     if not reply.error and context.version <= LAST_VERSION_WITH_RESULTS:
         response.results = [
             UpdatableFeatureResult(feature=update.feature, error_code=ErrorCode.NONE, error_message="NONE")
