@@ -63,17 +63,17 @@ def test_the_epoch_and_the_sequences_go_on(
         answer = producer.produce(topic, [b"x", b"y"])
         assert (answer.error_code, answer.base_offset) == (0, number * 3)
         producer.end(number % 2 == 0, version=3)
-    again = batch(
-        [b"x", b"y"], producer_id=producer.producer_id, epoch=producer.epoch, sequence=0, transactional=True
+    gap, again = (
+        batch(values, producer_id=producer.producer_id, epoch=producer.epoch, sequence=n, transactional=True)
+        for values, n in [([b"?"], 99), ([b"x", b"y"], 0)]
     )
     assert producer.add(topic) == 0
-    gap = batch(
-        [b"?"], producer_id=producer.producer_id, epoch=producer.epoch, sequence=99, transactional=True
-    )
-    for records in (gap, again):
-        answer = produce(connection, topic, records, transactional_id=unique_name)
-        assert (answer.error_code, answer.base_offset) != (0, 12)
+    answer = produce(connection, topic, gap, transactional_id=unique_name)
+    assert answer.error_code == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
     assert producer.produce(topic).base_offset == 12
+    answer = produce(connection, topic, again, transactional_id=unique_name)
+    assert (answer.error_code, answer.base_offset) == (ErrorCode.NONE, 0)
+    assert producer.produce(topic).base_offset == 13
 
 
 @pytest.mark.parametrize(
