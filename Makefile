@@ -42,6 +42,10 @@ $(VENV)/demo-ready: pyproject.toml
 demo: $(VENV)/demo-ready ## flights through an exactly-once pipeline under kill -9 (LIMIT, SEED, KILLS, MODE)
 	@$(BIN)/python -m demo.run
 
+crash: setup ## kill -9 a real broker under load and check that it kept its word (KILLS, SEED, FORMAT=json)
+	@$(BIN)/python -m tests.crash.real_run --kills $(or $(KILLS),100) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(FORMAT),--format $(FORMAT))
+
 # BENCH=... passes options on: make bench BENCH="--bootstrap localhost:9092 --format json"
 bench: setup ## measure one broker with the stock client (BOOTSTRAP, or oncelog on a temporary directory)
 	$(BIN)/python -m bench.run $(if $(BOOTSTRAP),--bootstrap $(BOOTSTRAP)) $(BENCH)

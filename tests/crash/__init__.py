@@ -1,0 +1,1 @@
+"""Crash tests: acknowledged work survives, whenever the broker ends."""
