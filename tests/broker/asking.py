@@ -141,7 +141,7 @@ def metadata(*names: str) -> MetadataRequest:
 
 
 def offset_commit(
-    group_id: str, offset: int, *, generation: int = -1, member_id: str = ""
+    group_id: str, offset: int, *, generation: int = -1, member_id: str = "", topic: str = TOPIC
 ) -> OffsetCommitRequest:
     partition = OffsetCommitRequestPartition(
         partition_index=0, committed_offset=offset, committed_metadata=""
@@ -150,7 +150,7 @@ def offset_commit(
         group_id=group_id,
         generation_id_or_member_epoch=generation,
         member_id=member_id,
-        topics=[OffsetCommitRequestTopic(name=TOPIC, partitions=[partition])],
+        topics=[OffsetCommitRequestTopic(name=topic, partitions=[partition])],
     )
 
 
@@ -170,9 +170,9 @@ def join_group(member_id: str, group_id: str = NEW_GROUP) -> JoinGroupRequest:
     )
 
 
-def sync_group(member_id: str, generation: int = 1) -> SyncGroupRequest:
+def sync_group(member_id: str, generation: int = 1, group_id: str = NEW_GROUP) -> SyncGroupRequest:
     return SyncGroupRequest(
-        group_id=NEW_GROUP,
+        group_id=group_id,
         generation_id=generation,
         member_id=member_id,
         assignments=[SyncGroupRequestAssignment(member_id=member_id, assignment=b"all of it")],
