@@ -1,1 +1,1 @@
-"""Input that no honest client sends: single cases, mutated frames by the million, idle connections by the thousand."""
+"""Input that no honest client sends: single cases, mutated frames by the million, idle connections."""

@@ -1,4 +1,4 @@
-"""Spoiling a frame where it hurts: at lengths, counts, varints, tags, texts, versions and inside record batches.
+"""Spoiling a frame where it hurts: lengths, counts, varints, tags, texts, versions, inside record batches.
 
 Takes the segments of a good frame and gives back bytes. Must not know sockets or single APIs.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from functools import cache
 
 import google_crc32c
 
@@ -100,8 +101,13 @@ def _tags(draw: random.Random, segments: list[Segment]) -> None:
     first = draw.choice((0, 1, 10, 2**31))
     step = draw.choice((1, 1, 1, 0, -1))
     size = draw.choice((0, 0, 1, 5)) if count > 3 else draw.choice((0, 1, 100, 70_000))
+    segments[place] = Segment(TAG_COUNT, _tag_section(count, first, step, size))
+
+
+@cache
+def _tag_section(count: int, first: int, step: int, size: int) -> bytes:
     tags = [uvarint(max(0, first + step * n)) + uvarint(size) + bytes(size) for n in range(count)]
-    segments[place] = Segment(TAG_COUNT, uvarint(count) + b"".join(tags))
+    return uvarint(count) + b"".join(tags)
 
 
 def _texts(draw: random.Random, segments: list[Segment]) -> None:
@@ -189,7 +195,7 @@ def _records(draw: random.Random, segments: list[Segment]) -> None:
     if what == 0:
         data[17:21] = draw.randbytes(4)
     elif what == 1:
-        at, size = draw.choice(((0, 8), (8, 4), (12, 4), (16, 1), (23, 4), (27, 8), (35, 8), (53, 4), (57, 4)))
+        at, size = draw.choice(BATCH_NUMBERS)
         data[at : at + size] = (draw.choice(EDGES) % (1 << 8 * size)).to_bytes(size, "big")
     elif what == 2:
         data[21:23] = struct.pack(">H", draw.choice((1, 2, 3, 4, 5, 7, 8, 0x10, 0x20, 0x30, 0x40, 0xFFFF)))
@@ -214,6 +220,10 @@ def _records(draw: random.Random, segments: list[Segment]) -> None:
     segments[place] = Segment(RECORDS, bytes(data))
     if draw.random() < 0.8:
         _fit_length(segments, place)
+
+
+BATCH_NUMBERS = ((0, 8), (8, 4), (12, 4), (16, 1), (23, 4), (27, 8), (35, 8), (53, 4), (57, 4))
+"""Where the numbers of a batch's header lie, and their sizes."""
 
 
 def _fit_length(segments: list[Segment], place: int) -> None:

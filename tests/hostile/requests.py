@@ -1,7 +1,7 @@
 """Valid requests of any API and version, with values drawn from small pools so that they reach deep.
 
-Names, producer ids and partitions are those that `prepare` made exist on the broker, or near misses: a handful of
-each, so that what requests create stays bounded however many are sent.
+Names, producer ids and partitions are those that `prepare` made exist on the broker, or near misses: a
+handful of each, so that what requests create stays bounded however many are sent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Mutated frames by the thousand or the million against a running broker: `make hostile FRAMES=N SEED=N`.
 
-Every frame must be answered, or its connection closed, in time; the broker must stay up, its memory must not grow,
-it must log no error of its own, and a well-behaved client beside it must not notice. Several connections are open
-at once, each with one frame under way, so that each frame's time is its own.
+Every frame must be answered, or its connection closed, in time; the broker must stay up, its memory must not
+grow, it must log no error of its own, and a well-behaved client beside it must not notice. Several connections
+are open at once, each with one frame under way, so that each frame's time is its own.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SERVER_OPTIONS = (
     *("--group-max-session-timeout-ms", "1000"),
     *("--log-level", "warning"),
 )
-"""Limits that keep what mutated frames create legitimately (topics, groups, cached bytes) small and constant."""
+"""Limits that keep what mutated frames create legitimately (topics, groups, cached bytes) small."""
 
 CLIENT_ID = "hostile"
 CONNECTIONS = 16
@@ -61,7 +61,7 @@ BYSTANDER_FACTOR_MAX = 2.0
 CORRELATION_ID = 7
 PROBE_CORRELATION_ID = 0x7EA5_0001
 PROBE = struct.pack(">ihhih", 10, 18, 0, PROBE_CORRELATION_ID, -1)
-"""An ApiVersions request: its answer shows that a Produce with acks=0, which has none, has been dealt with."""
+"""An ApiVersions request: its answer shows that a Produce with acks=0, which has none, was dealt with."""
 FAULT_SIGNS = ("Traceback", "an error of ours", "CRITICAL", "Exception in callback", "Error in")
 
 
@@ -136,9 +136,10 @@ class Attacker:
 
 
 class Sweep:
-    """Sends frames made from good requests; `run` returns when each has been answered or its connection closed.
+    """Sends frames made from good requests; `run` returns when each was answered or its connection closed.
 
-    mutate: False sends the good requests themselves, to compare with. answer_within_s: later answers are faults.
+    mutate: False sends the good requests themselves, to compare with. answer_within_s: later answers are
+    faults. pace_per_s: frames a second, or as many as go.
     """
 
     def __init__(
@@ -236,7 +237,8 @@ class Sweep:
         try:
             while idle or self._by_descriptor:
                 now_s = time.monotonic()
-                allowed = frames if self._pace_per_s is None else int((now_s - began_s) * self._pace_per_s) + 1
+                pace_per_s = self._pace_per_s
+                allowed = frames if pace_per_s is None else int((now_s - began_s) * pace_per_s) + 1
                 while idle and sent < min(frames, allowed):
                     self._send(idle.pop())
                     sent += 1
@@ -317,7 +319,8 @@ class Sweep:
         report.slowest_s = max(report.slowest_s, took_s)
         report.count(attacker.api, what)
         if took_s > self._answer_within_s:
-            report.late.append(f"{attacker.described}: {what} after {took_s:.2f} s: {attacker.frame.hex()[:4000]}")
+            shown = attacker.frame[:2000].hex()
+            report.late.append(f"{attacker.described}: {what} after {took_s:.2f} s: {shown}")
         attacker.frame = None
         idle.append(attacker)
 
@@ -448,7 +451,7 @@ def _verdicts(
             grown_bytes < MEMORY_GROWTH_BYTES_MAX,
         ),
         (
-            f"the well-behaved client's p99: {mutated_.p99_ms:.2f} ms, {factor:.2f} times that beside good frames",
+            f"a well-behaved client's p99: {mutated_.p99_ms:.2f} ms, {factor:.2f} times that beside good frames",
             factor <= BYSTANDER_FACTOR_MAX,
         ),
         (f"errors of the broker's own in its log: {len(faults)}", not faults),

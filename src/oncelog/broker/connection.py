@@ -38,11 +38,12 @@ class HostileInput(Exception):
 class Slot:
     """The place of one reply in its connection's order."""
 
-    __slots__ = ("buffers", "connection", "is_released", "size_bytes")
+    __slots__ = ("buffers", "connection", "is_released", "reply_bytes", "size_bytes")
 
     def __init__(self, connection: Connection, size_bytes: int) -> None:
         self.connection = connection
         self.size_bytes = size_bytes
+        self.reply_bytes = 0
         self.buffers: list[bytes | memoryview] | None = None
         self.is_released = False
 
@@ -70,6 +71,7 @@ class Connection(asyncio.Protocol):
         self._frames: deque[bytes] = deque()
         self._slots: deque[Slot] = deque()
         self._unanswered_bytes = 0
+        self._reply_bytes = 0
         self._is_waiting = False
         self._is_starting = False
         self._has_room = False
@@ -121,6 +123,9 @@ class Connection(asyncio.Protocol):
             self._split_frames(data)
         except HostileInput as hostile:
             self.abort(str(hostile))
+            return
+        except Exception as error:
+            self.fault(error)
             return
         self._start_requests()
         self._regulate_reading()
@@ -190,7 +195,7 @@ class Connection(asyncio.Protocol):
         self._is_starting = True
         frames = self._frames
         try:
-            while frames and not self._is_waiting and self._write_stalled_s is None:
+            while frames and not self._is_waiting and self._may_start():
                 header = decode_request_header(frames[0])
                 route = self._route(header)
                 if route is None:
@@ -207,11 +212,19 @@ class Connection(asyncio.Protocol):
             self.abort(str(hostile))
         except EngineFailed:
             self.abort("the broker has stopped", level=logging.DEBUG)
-        except Exception:
-            log.exception("a request of client %s could not be handled; its connection is closed", self._peer)
-            self.abort("an error of ours")
+        except Exception as error:
+            self.fault(error)
         finally:
             self._is_starting = False
+
+    def _may_start(self) -> bool:
+        """Whether the client has read enough of its replies, and is owed few enough, to be given more."""
+        limits = self._limits
+        return (
+            self._write_stalled_s is None
+            and self._reply_bytes < limits.write_buffer_bytes_max
+            and len(self._slots) < limits.unanswered_requests_max
+        )
 
     def _route(self, header: RequestHeader) -> Route | None:
         """The API that a request asks for; None when an ApiVersions of an unknown version was answered here.
@@ -247,9 +260,13 @@ class Connection(asyncio.Protocol):
             self._is_waiting = True
 
             def respond(response: Message, position: int | None = None) -> None:
-                self._fill(slot, header.correlation_id, response, header.api_version, position)
-                self._is_waiting = False
                 self.on_close = None
+                try:
+                    self._fill(slot, header.correlation_id, response, header.api_version, position)
+                except Exception as error:
+                    self.fault(error)
+                    return
+                self._is_waiting = False
                 self._start_requests()
                 self._regulate_reading()
 
@@ -281,6 +298,8 @@ class Connection(asyncio.Protocol):
         says up to which position it looked (Fetch, which reads the published view).
         """
         slot.buffers = encode_response(correlation_id, response, version)
+        slot.reply_bytes = sum(map(len, slot.buffers))
+        self._reply_bytes += slot.reply_bytes
         engine = self._broker.engine
         engine.hold(slot, engine.stamp() if position is None else position)
 
@@ -303,6 +322,7 @@ class Connection(asyncio.Protocol):
             assert slot.buffers is not None, "a reply was released before it was filled"
             out += slot.buffers
             self._unanswered_bytes -= slot.size_bytes
+            self._reply_bytes -= slot.reply_bytes
         if out:
             if len(out) == 1:
                 transport.write(out[0])
@@ -325,12 +345,17 @@ class Connection(asyncio.Protocol):
         elif not self._slots and not self._frames and now_s - self._last_active_s > limits.idle_s:
             self.abort("it was idle", level=logging.DEBUG)
 
-    def abort(self, reason: str, level: int = logging.WARNING) -> None:
+    def fault(self, error: Exception) -> None:
+        """Our own error, lack of memory and of stack included: it ends this connection and nothing else."""
+        self.abort("an error of ours", logging.ERROR, error)
+
+    def abort(self, reason: str, level: int = logging.WARNING, error: Exception | None = None) -> None:
         """Close at once, unanswered requests included, with one log line."""
         if self._is_closing:
             return
         self._is_closing = True
-        self._server.log_refusal(level, self._peer, reason)
+        self._frames.clear()
+        self._server.log_refusal(level, self._peer, reason, error)
         if self._transport is not None:
             self._transport.abort()
 

@@ -111,10 +111,16 @@ class Server:
             self._flush_handle = None
         due, self._to_flush = self._to_flush, []
         for connection in due:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception as error:
+                connection.fault(error)
 
-    def log_refusal(self, level: int, peer: str, reason: str) -> None:
-        """One line per closed connection, at most a few in a second; the rest are counted."""
+    def log_refusal(self, level: int, peer: str, reason: str, error: Exception | None = None) -> None:
+        """One line per closed connection, at most a few in a second; the rest are counted.
+
+        error: our own, where there is one; its traceback follows the line.
+        """
         if not log.isEnabledFor(level):
             return
         now_s = self.now_s()
@@ -126,10 +132,13 @@ class Server:
             self._refusals = 0
         self._refusals += 1
         if self._refusals <= REFUSALS_LOGGED_PER_S:
-            log.log(level, "connection of %s closed: %s", peer, reason)
+            log.log(level, "connection of %s closed: %s", peer, reason, exc_info=error)
 
     def _sweep(self) -> None:
         self._sweep_timer = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
         now_s = self.now_s()
         for connection in list(self._connections.values()):
-            connection.sweep(now_s)
+            try:
+                connection.sweep(now_s)
+            except Exception as error:
+                connection.fault(error)
