@@ -42,6 +42,10 @@ $(VENV)/demo-ready: pyproject.toml
 demo: $(VENV)/demo-ready ## flights through an exactly-once pipeline under kill -9 (LIMIT, SEED, KILLS, MODE)
 	@$(BIN)/python -m demo.run
 
+# SUITE=... passes options on: make kafka-python-suite SUITE="--bootstrap localhost:9092"
+kafka-python-suite: setup ## kafka-python's own integration tests, fetched and run against oncelog
+	$(BIN)/python -m tests.kafka_python_suite.run $(SUITE)
+
 crash: setup ## kill -9 a real broker under load and check that it kept its word (KILLS, SEED, FORMAT=json)
 	@$(BIN)/python -m tests.crash.real_run --kills $(or $(KILLS),100) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(FORMAT),--format $(FORMAT))
