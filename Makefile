@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite crash fuzz docs clean
+.PHONY: help setup test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite crash fuzz breakages docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -59,6 +59,9 @@ bench-kafka: setup ## oncelog beside Apache Kafka (Java 17, Maven) and the null 
 
 bench-replay: setup ## how long a start on a full journal takes
 	$(BIN)/python -m bench.replay $(BENCH)
+
+breakages: setup ## break each numbered sentence of docs/architecture.md and see that its tests fail
+	$(BIN)/python -m tests.broker.breakages $(SENTENCES)
 
 docs: setup ## rewrite what is made from the code in docs/
 	$(BIN)/python -m oncelog.docs

@@ -406,6 +406,12 @@ def two_members(process: OneProcess) -> list[str]:
     return ids
 
 
+def test_e9_these_requests_can_wait(process: OneProcess) -> None:
+    routes = process.broker.registry.routes.values()
+    waiting = {route.name for route in routes if route.waits}
+    assert waiting == {"Fetch", "JoinGroup", "SyncGroup", "ListOffsets"}
+
+
 # -- E10: everything else --
 
 
