@@ -131,6 +131,11 @@ DIFFERENCES = (
         "test_null_records_are_refused",
     ),
     Difference(
+        "A batch whose header says that the broker dated it (LogAppendTime) is stored as one of CreateTime.",
+        "INVALID_TIMESTAMP; no client sends it.",
+        "test_a_timestamp_type_that_is_the_brokers_is_refused",
+    ),
+    Difference(
         "Every record's timestamp is held against message.timestamp.before.max.ms and after.max.ms.",
         "A batch's base and largest timestamp are; records are read only to name those that are refused.",
         "test_an_old_timestamp_behind_a_recent_first_one_is_stored",
