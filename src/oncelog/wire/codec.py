@@ -73,7 +73,13 @@ def decode_message(cls: type[Message], buffer: Buffer, version: int, offset: int
     data = buffer if type(buffer) is bytes else bytes(buffer)
     end = len(data)
     try:
-        message, position = decode(data, memoryview(data), offset, end)
+        try:
+            message, position = decode(data, memoryview(data), offset, end)
+        except (IndexError, struct.error, UnicodeDecodeError):
+            if cls.tuned_decoder is None:
+                raise
+            plain = decoder(cls, version, cls.is_flexible(version), cls.is_flexible(version))
+            message, position = plain(data, memoryview(data), offset, end)
     except (IndexError, struct.error, UnicodeDecodeError) as error:
         raise _decode_error(f"{cls.__name__} v{version} is malformed: {error}") from None
     if exact and position != end:

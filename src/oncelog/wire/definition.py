@@ -17,6 +17,7 @@ means.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 from oncelog.wire import codec
@@ -197,15 +198,21 @@ class Message(Struct):
 
     versions: the first and the last that are defined. flexible: the first compact one.
     api_key: -1 for what is no request or response.
+    tuned_decoder, tuned_encoder: given a version and its plain codec, what is used instead (see tuned.py).
     """
 
     api_key: ClassVar[int] = -1
     versions: ClassVar[tuple[int, int]] = (0, 0)
     flexible: ClassVar[int | None] = None
+    tuned_decoder: ClassVar[Callable[[int, Any], Any] | None] = None
+    tuned_encoder: ClassVar[Callable[[int, Any], Any] | None] = None
+    _decoders: ClassVar[dict[int, Any]] = {}
+    _encoders: ClassVar[dict[int, Any]] = {}
 
     @classmethod
     def _configure(cls, api_key: int = -1, versions: str = "0", flexible: str | None = None) -> None:
         cls.api_key = api_key
+        cls._decoders, cls._encoders = {}, {}
         parsed = parse_versions(versions)
         cls.versions = (parsed.first, parsed.last)
         cls.flexible = None if flexible is None else parse_versions(flexible).first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oncelog.wire import codec, tuned
 from oncelog.wire.definition import (
     Message,
     Struct,
@@ -145,3 +146,14 @@ class FetchResponse(Message, api_key=1, versions="4-18", flexible="12+"):
     session_id: int = field(int32, versions="7+")
     responses: list[FetchableTopicResponse] = field(array(FetchableTopicResponse))
     node_endpoints: list[NodeEndpoint] = field(array(NodeEndpoint), versions="16+", tag=0, tagged="16+")
+
+
+def _plain_partition(version: int) -> tuned.Encode:
+    flexible = FetchResponse.is_flexible(version)
+    return codec.encoder(PartitionData, version, flexible, flexible)
+
+
+FetchRequest.tuned_decoder = tuned.fetch_request_decoder(
+    FetchRequest, FetchTopic, FetchPartition, ReplicaState
+)
+FetchResponse.tuned_encoder = tuned.fetch_response_encoder(_plain_partition)

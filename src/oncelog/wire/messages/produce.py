@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oncelog.wire import codec, tuned
 from oncelog.wire.definition import Message, Struct, array, field, int16, int32, int64, records, string, uuid
 
 
@@ -81,3 +82,14 @@ class ProduceResponse(Message, api_key=0, versions="3-13", flexible="9+"):
     responses: list[TopicProduceResponse] = field(array(TopicProduceResponse))
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)
     node_endpoints: list[NodeEndpoint] = field(array(NodeEndpoint), versions="10+", tag=0, tagged="10+")
+
+
+def _plain_partition(version: int) -> tuned.Encode:
+    flexible = ProduceResponse.is_flexible(version)
+    return codec.encoder(PartitionProduceResponse, version, flexible, flexible)
+
+
+ProduceRequest.tuned_decoder = tuned.produce_request_decoder(
+    ProduceRequest, TopicProduceData, PartitionProduceData
+)
+ProduceResponse.tuned_encoder = tuned.produce_response_encoder(_plain_partition)
