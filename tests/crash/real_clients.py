@@ -23,10 +23,12 @@ from aiokafka import errors
 from aiokafka.abc import ConsumerRebalanceListener
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from tests.crash.real_ledger import PLAIN_PARTITIONS, TRANSACTION_PARTITIONS, Outcome, Part, Told
+from tests.crash.real_ledger import PLAIN_PARTITIONS, TRANSACTION_PARTITIONS, Outcome, Part, Told, slots
 
 PLAIN = "plain"
 TRANSACTIONS = "transactions"
+OFFSETS = "slots"
+"""A topic of which only the group's offsets are used."""
 GROUP = "readers"
 OFFSETS_GROUP = "transactional-offsets"
 TRANSACTIONAL_ID = "writer"
@@ -131,7 +133,9 @@ class Phase(Enum):
     IDLE = "idle"
     FILLING = "filling"
     ACKNOWLEDGED = "acknowledged"
-    """All records are, in all partitions; the transaction's end has not been asked for."""
+    """All records are, in all partitions."""
+    OFFSETS_SENT = "offsets sent"
+    """The offsets are acknowledged too; the transaction's end has not been asked for."""
     ENDING = "ending"
 
 
@@ -183,8 +187,10 @@ class TransactionalProducer(Load):
             insist(self.producer.abort_transaction)
             self.told.outcomes[number] = Outcome.ABORTED
             return
-        offsets = [TopicPartition(TRANSACTIONS, p, number + 1) for p in range(TRANSACTION_PARTITIONS)]
+        offsets = [TopicPartition(OFFSETS, slot, number + 1) for slot in slots(number)]
         insist(self.producer.send_offsets_to_transaction, offsets, self.group.consumer_group_metadata())
+        self.phase = Phase.OFFSETS_SENT
+        time.sleep(self.chance.uniform(0, PAUSE_S_MAX))
         self.phase = Phase.ENDING
         insist(self.producer.commit_transaction)
         self.told.outcomes[number] = Outcome.COMMITTED

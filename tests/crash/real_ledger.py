@@ -2,7 +2,7 @@
 
 Three kinds of work:
 - *plain*: an idempotent producer writes 0, 1, 2, ... to each partition, so a record's value is its offset;
-- *transactions*: number n writes its records to each of ten partitions and its number to as many offsets;
+- *transactions*: number n writes its records to each of ten partitions, and n + 1 as ten consumer offsets;
 - *group*: members read the plain records and commit how far they are.
 """
 
@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 PLAIN_PARTITIONS = 4
 TRANSACTION_PARTITIONS = 10
+TRANSACTION_OFFSETS = 10
+SLOTS = 300
+"""Consumer offsets that transactions take in turn, so that one which was lost can be seen for a while."""
 UNKNOWN_OFFSET_MAX = -1
 """A client that hears that its batch was there already may not know where, and says so by such an offset."""
 
@@ -97,6 +100,7 @@ class Found:
     parts: list[list[Part]] = field(default_factory=lambda: [[] for _ in range(TRANSACTION_PARTITIONS)])
     """By partition: the committed records."""
     transaction_offsets: list[int] = field(default_factory=list)
+    """By slot."""
     group_offsets: list[int] = field(default_factory=list)
     open_partitions: int = 0
     """How many partitions end in records of a transaction that is still open."""
@@ -141,9 +145,15 @@ def _transactions(told: Told, found: Found) -> Iterable[str]:
     if there != sorted(set(there)):
         yield "transactions: not in order, or one is there twice"
     yield from _outcomes(told.outcomes, set(there))
-    expected = there[-1] + 1 if there else 0
-    if any(max(offset, 0) != expected for offset in found.transaction_offsets):
-        yield f"transactions: offsets {found.transaction_offsets} instead of {expected}"
+    expected = {slot: number + 1 for number in there for slot in slots(number)}
+    for slot, offset in enumerate(found.transaction_offsets):
+        if max(offset, 0) != expected.get(slot, 0):
+            yield f"transactions: offset {offset} in slot {slot} instead of {expected.get(slot, 0)}"
+
+
+def slots(transaction: int) -> list[int]:
+    """Where this transaction commits its number as consumer offsets."""
+    return [(transaction * TRANSACTION_OFFSETS + each) % SLOTS for each in range(TRANSACTION_OFFSETS)]
 
 
 def _outcomes(outcomes: Mapping[int, Outcome], there: set[int]) -> Iterable[str]:

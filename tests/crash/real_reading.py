@@ -11,8 +11,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from tests.crash.real_clients import GROUP, OFFSETS_GROUP, PLAIN, TRANSACTIONS, confluent_settings
-from tests.crash.real_ledger import PLAIN_PARTITIONS, TRANSACTION_PARTITIONS, Found, Part
+from tests.crash.real_clients import GROUP, OFFSETS, OFFSETS_GROUP, PLAIN, TRANSACTIONS, confluent_settings
+from tests.crash.real_ledger import PLAIN_PARTITIONS, SLOTS, TRANSACTION_PARTITIONS, Found, Part
 
 BATCH_RECORDS = 5000
 TIMEOUT_S = 30.0
@@ -39,8 +39,8 @@ class Audit:
             for p in range(TRANSACTION_PARTITIONS)
         )
         looker.close()
-        self.found.group_offsets = committed(bootstrap, GROUP, PLAIN)
-        self.found.transaction_offsets = committed(bootstrap, OFFSETS_GROUP, TRANSACTIONS)
+        self.found.group_offsets = committed(bootstrap, GROUP, PLAIN, PLAIN_PARTITIONS)
+        self.found.transaction_offsets = committed(bootstrap, OFFSETS_GROUP, OFFSETS, SLOTS)
 
     def _read_records(self, bootstrap: str) -> None:
         """Everything that is committed, each partition to its last stable offset."""
@@ -81,7 +81,7 @@ class Audit:
         self.positions[place] = message.offset()
 
 
-def committed(bootstrap: str, group: str, topic: str) -> list[int]:
+def committed(bootstrap: str, group: str, topic: str, partitions: int) -> list[int]:
     """The group's offsets; not those of an open transaction, which a reader of committed ones waits for."""
     asker = _consumer(bootstrap, group, "read_uncommitted")
     deadline_s = time.monotonic() + TIMEOUT_S
@@ -89,7 +89,7 @@ def committed(bootstrap: str, group: str, topic: str) -> list[int]:
         while True:
             try:
                 answer = asker.committed(
-                    [TopicPartition(topic, p) for p in range(PARTITIONS[topic])], timeout=TIMEOUT_S
+                    [TopicPartition(topic, p) for p in range(partitions)], timeout=TIMEOUT_S
                 )
                 if problems := [each.error for each in answer if each.error is not None]:
                     raise KafkaException(problems[0])

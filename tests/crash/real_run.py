@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.real_clients import (
+    OFFSETS,
     PLAIN,
     TRANSACTIONS,
     Load,
@@ -45,6 +46,7 @@ from tests.crash.real_clients import (
 )
 from tests.crash.real_ledger import (
     PLAIN_PARTITIONS,
+    SLOTS,
     TRANSACTION_PARTITIONS,
     Outcome,
     Told,
@@ -66,6 +68,7 @@ REPLAY_S_MAX = 0.02
 RECORDS_FIRST = 500
 """Acknowledged before the first kill, so that there is something to replay."""
 VIOLATIONS_SHOWN = 20
+OPEN_PHASES = (Phase.ACKNOWLEDGED, Phase.OFFSETS_SENT)
 
 
 class Hit(Enum):
@@ -121,6 +124,7 @@ class Run:
         self.server.start()
         create_topic(self.server.bootstrap, PLAIN, PLAIN_PARTITIONS, {})
         create_topic(self.server.bootstrap, TRANSACTIONS, TRANSACTION_PARTITIONS, {})
+        create_topic(self.server.bootstrap, OFFSETS, SLOTS, {})
         self.producer = PlainProducer(self.told, self.server.bootstrap, random.Random(self.chance.random()))
         self.writer = TransactionalProducer(
             self.told, self.server.bootstrap, random.Random(self.chance.random())
@@ -155,9 +159,10 @@ class Run:
         return self.chance.choice([hit for hit in Hit if self.result.hits[hit] == fewest])
 
     def _kill_running(self, aim: Hit) -> None:
+        phase = self.chance.choice(OPEN_PHASES)
         in_moment = {
             Hit.APPENDED: lambda: self.told.in_flight > 0,
-            Hit.OPEN: lambda: self.writer.phase is Phase.ACKNOWLEDGED,
+            Hit.OPEN: lambda: self.writer.phase is phase,
             Hit.REPLAY: lambda: True,
         }[aim]
         deadline_s = time.monotonic() + AIM_TIMEOUT_S
@@ -176,7 +181,7 @@ class Run:
         self.result.violations += check(self.told, found)
         self.result.hits[Hit.APPENDED] += unacknowledged(self.told, found) > 0
         self.result.hits[Hit.OPEN] += (
-            found.open_partitions == TRANSACTION_PARTITIONS and self.writer.phase is Phase.ACKNOWLEDGED
+            found.open_partitions == TRANSACTION_PARTITIONS and self.writer.phase in OPEN_PHASES
         )
         self.result.in_doubt += self.writer.phase is Phase.ENDING
         self.quiet.kill()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from tests.crash.real_ledger import (
     PLAIN_PARTITIONS,
+    SLOTS,
     TRANSACTION_PARTITIONS,
     Found,
     Outcome,
     Part,
     Told,
     check,
+    slots,
     unacknowledged,
 )
 
@@ -29,13 +31,21 @@ def told() -> Told:
     )
 
 
+def offsets_of(transactions: Sequence[int]) -> list[int]:
+    offsets = [-1001] * SLOTS
+    for number in transactions:
+        for slot in slots(number):
+            offsets[slot] = number + 1
+    return offsets
+
+
 def found(*transactions: int) -> Found:
     numbers = transactions or (0, 2)
     parts = [Part(number, index, 2) for number in numbers for index in range(2)]
     return Found(
         plain=[list(range(8)) for _ in range(PLAIN_PARTITIONS)],
         parts=[list(parts) for _ in range(TRANSACTION_PARTITIONS)],
-        transaction_offsets=[numbers[-1] + 1] * TRANSACTION_PARTITIONS,
+        transaction_offsets=offsets_of(numbers),
         group_offsets=[5] * PLAIN_PARTITIONS,
     )
 
@@ -71,7 +81,7 @@ def invent(found: Found) -> None:
 def lose_committed(found: Found) -> None:
     for parts in found.parts:
         del parts[2:]
-    found.transaction_offsets = [1] * TRANSACTION_PARTITIONS
+    found.transaction_offsets = offsets_of([0])
 
 
 def half_in_one_partition(found: Found) -> None:
@@ -94,11 +104,11 @@ def commit_twice(found: Found) -> None:
 
 
 def forget_offsets(found: Found) -> None:
-    found.transaction_offsets[9] = 1
+    found.transaction_offsets[slots(2)[-1]] = -1001
 
 
 def offsets_ahead(found: Found) -> None:
-    found.transaction_offsets = [4] * TRANSACTION_PARTITIONS
+    found.transaction_offsets = offsets_of([0, 2, 3])
 
 
 def group_goes_back(found: Found) -> None:
@@ -121,8 +131,8 @@ def group_runs_ahead(found: Found) -> None:
         (half_over_partitions, "transactions 5: has other transactions"),
         (show_aborted, "transaction 1 was aborted and is there"),
         (commit_twice, "one is there twice"),
-        (forget_offsets, "offsets [3, 3, 3, 3, 3, 3, 3, 3, 3, 1] instead of 3"),
-        (offsets_ahead, "instead of 3"),
+        (forget_offsets, "offset -1001 in slot 29 instead of 3"),
+        (offsets_ahead, "offset 4 in slot 30 instead of 0"),
         (group_goes_back, "group: plain 0 is at 4, committed was 5"),
         (group_runs_ahead, "group: plain 0 is at 7, committed was 5, seen 6"),
     ],
