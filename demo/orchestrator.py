@@ -20,7 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 from demo.board import Phase
 from demo.pipeline import DELAYS, DEPARTURES, GROUP, PARTITIONS, TOTALS, client_settings
 from demo.processes import Broker, Failed, LoaderProcess, WorkerProcess, stop
-from demo.strikes import Hit, Moment, Strike, Victim, hits
+from demo.strikes import Hit, Moment, Strike, Victim, hits, once_more
 from demo.worker import EXIT_FENCED
 
 WORKERS = 2
@@ -29,6 +29,8 @@ LOOK_INTERVAL_S = 0.0001
 TICK_S = 0.02
 AIM_TIMEOUT_S = 20.0
 """After that the kill falls wherever it falls."""
+EXTRA_STRIKES_MAX = 4
+"""Rather than fail for bad luck, a run strikes again at what its kills have missed: so often, in all."""
 STALL_TIMEOUT_S = 90.0
 ENDED_BY_THEMSELVES_MAX = 20
 """Workers, that is. More means that something is wrong rather than unlucky."""
@@ -89,6 +91,7 @@ class Orchestrator:
             if strike.moment is not Moment.REBALANCE:
                 self._wait_for_rows(part * (number + strike.share))
             self._strike(strike)
+        self._strike_at_what_was_missed()
         self.loader.allow(limit)
         self._wait_for_rows(limit)
         self._wait_until(lambda: not self.frozen)
@@ -126,6 +129,14 @@ class Orchestrator:
             self.broker.start()
         else:
             self._start_worker(worker.slot)
+
+    def _strike_at_what_was_missed(self) -> None:
+        for _ in range(EXTRA_STRIKES_MAX):
+            for hit in Hit:
+                if not self.outcome.hits[hit]:
+                    for strike in once_more(hit):
+                        self._strike(strike)
+                    break
 
     def _aim(self, strike: Strike) -> WorkerProcess:
         """Wait for the strike's moment; returns the worker in it (frozen, when that is to die of it)."""
@@ -175,7 +186,7 @@ class Orchestrator:
         self._tick()
         for worker in self._shuffled_workers():
             if worker.board.phase is Phase.REBALANCING:
-                time.sleep(self.chance.uniform(0.1, 1.5))
+                time.sleep(self.chance.uniform(0.05, 0.8))
                 if worker.board.phase is Phase.REBALANCING:
                     return worker
         return None

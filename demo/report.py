@@ -10,7 +10,6 @@ WIDTH = 56
 
 
 def table(findings: Findings, outcome: Outcome, title: str, transactional: bool) -> str:
-    unit = "transactions" if transactional else "commits"
     right = findings.carriers - len(findings.wrong_totals)
     lines = [
         title,
@@ -20,10 +19,10 @@ def table(findings: Findings, outcome: Outcome, title: str, transactional: bool)
         _row("  losses", findings.losses),
         _row("  wrong", findings.wrong),
         _row("carriers whose totals are right", f"{right} of {findings.carriers}"),
-        _row(f"{unit} committed", outcome.committed),
-        _row(f"{unit} aborted" if transactional else "commits not made", outcome.aborted),
-        _row(f"{unit} whose answer no worker lived to see", outcome.in_doubt) if transactional else "",
-        _row(f"workers fenced, of {outcome.zombies} replaced while frozen", outcome.fenced),
+        _row("transactions committed" if transactional else "commits of offsets", outcome.committed),
+        _row("transactions aborted" if transactional else "commits not made", outcome.aborted),
+        _row("transactions whose answer no worker lived to see", outcome.in_doubt) if transactional else "",
+        _row(f"fenced, of {outcome.zombies} workers replaced while frozen", outcome.fenced),
         _row("workers that ended by themselves", outcome.ended_by_themselves),
         _row("kill -9 of the broker", outcome.kills[Victim.BROKER]),
         _row("kill -9 of a worker", outcome.kills[Victim.WORKER]),

@@ -56,6 +56,7 @@ _BLOCKS: tuple[tuple[tuple[Victim, Moment], ...], ...] = (
 )
 """Kills that follow each other directly. There is a rebalance to aim at only after a worker was killed."""
 _ALWAYS = (_BLOCKS[0], _BLOCKS[4])
+_AIMED_AT = {Hit.OPEN: _BLOCKS[0], Hit.SENT: _BLOCKS[2], Hit.REBALANCE: _BLOCKS[4]}
 
 
 def plan(chance: random.Random, kills: int) -> list[Strike]:
@@ -67,6 +68,11 @@ def plan(chance: random.Random, kills: int) -> list[Strike]:
     blocks += [((Victim.ZOMBIE, Moment.SENT),)] * (kills // KILLS_PER_ZOMBIE)
     chance.shuffle(blocks)
     return [Strike(victim, moment, chance.uniform(0.1, 0.7)) for block in blocks for victim, moment in block]
+
+
+def once_more(hit: Hit) -> list[Strike]:
+    """Kills that are likely to hit this, for a run whose kills have missed it."""
+    return [Strike(victim, moment, 0.0) for victim, moment in _AIMED_AT[hit]]
 
 
 def hits(victim: Victim, victim_phase: Phase | None, others: Iterable[tuple[Phase, Phase]]) -> set[Hit]:

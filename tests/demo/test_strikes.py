@@ -7,7 +7,7 @@ import random
 import pytest
 
 from demo.board import Phase
-from demo.strikes import FEWEST_KILLS, KILLS_PER_ZOMBIE, Hit, Moment, Victim, hits, plan
+from demo.strikes import FEWEST_KILLS, KILLS_PER_ZOMBIE, Hit, Moment, Victim, hits, once_more, plan
 
 
 @pytest.mark.parametrize("kills", [FEWEST_KILLS, 4, 7, 12, 40])
@@ -56,3 +56,12 @@ def test_a_worker_is_hit_in_the_phase_it_died_in(phase: Phase) -> None:
 def test_one_kill_can_hit_two_things() -> None:
     others = [(Phase.ACKNOWLEDGED, Phase.ACKNOWLEDGED), (Phase.REBALANCING, Phase.REBALANCING)]
     assert hits(Victim.BROKER, None, others) == {Hit.OPEN, Hit.REBALANCE}
+
+
+@pytest.mark.parametrize(
+    ("hit", "moment"),
+    [(Hit.OPEN, Moment.OPEN), (Hit.SENT, Moment.SENT), (Hit.REBALANCE, Moment.REBALANCE)],
+)
+def test_what_was_missed_is_aimed_at_once_more(hit: Hit, moment: Moment) -> None:
+    assert once_more(hit)[-1].moment is moment
+    assert {strike.victim for strike in once_more(hit)} <= {Victim.BROKER, Victim.WORKER, Victim.EITHER}
