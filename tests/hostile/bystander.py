@@ -1,8 +1,8 @@
 """A well-behaved client in a process of its own: what it notices while others send nonsense.
 
 It produces one record and asks for metadata in turn, one request in flight, a few hundred a second, and
-checks each answer; its offsets must count up without a gap. A process of its own, so that the work of making hostile
-frames is not counted as the broker's slowness.
+checks each answer; its offsets must count up without a gap. A process of its own, so that the work of making
+hostile frames is not counted as the broker's slowness.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Mutated frames by the thousand or the million against a running broker: `make hostile FRAMES=N SEED=N`.
 
 Every frame must be answered, or its connection closed, in time; the broker must stay up, its memory must not
-grow, it must log no error of its own, and a well-behaved client beside it must not notice. Several connections
-are open at once, each with one frame under way, so that each frame's time is its own.
+grow, it must log no error of its own, and a well-behaved client beside it must not notice. Several
+connections are open at once, each with one frame under way, so that each frame's time is its own.
 """
 
 from __future__ import annotations
@@ -451,7 +451,7 @@ def _verdicts(
             grown_bytes < MEMORY_GROWTH_BYTES_MAX,
         ),
         (
-            f"a well-behaved client's p99: {mutated_.p99_ms:.2f} ms, {factor:.2f} times that beside good frames",
+            f"a well-behaved client's p99: {mutated_.p99_ms:.2f} ms, {factor:.2f} times the one beside good",
             factor <= BYSTANDER_FACTOR_MAX,
         ),
         (f"errors of the broker's own in its log: {len(faults)}", not faults),

@@ -18,6 +18,7 @@ from oncelog.broker.context import Context
 from oncelog.broker.engine import EngineFailed
 from oncelog.broker.limits import ConnectionLimits
 from oncelog.broker.registry import PRODUCE_KEY, Route
+from oncelog.wire.codec import decode_bounded
 from oncelog.wire.definition import DecodeError, Message
 from oncelog.wire.frames import RequestHeader, decode_request_header, encode_response
 
@@ -80,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._flush_is_due = False
         self._frame_began_s: float | None = None
         self._write_stalled_s: float | None = None
+        self._stalled_bytes = 0
         self._last_active_s = 0.0
         self.on_close: Callable[[], None] | None = None
 
@@ -95,7 +97,7 @@ class Connection(asyncio.Protocol):
             self._peer = f"{peer[0]}:{peer[1]}"
         self._last_active_s = self._server.now_s()
         if not self._server.register(self):
-            self.abort("the limit of connections (connections_max) is reached")
+            self.abort("the limit of connections (max.connections) is reached")
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._is_closing = True
@@ -108,6 +110,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_stalled_s = self._server.now_s()
+        self._stalled_bytes = self._unread_bytes()
         self._regulate_reading()
 
     def resume_writing(self) -> None:
@@ -253,7 +256,13 @@ class Connection(asyncio.Protocol):
         self._regulate_reading()
 
     def _start(self, route: Route, header: RequestHeader, frame: bytes) -> None:
-        request = route.decode(frame, header.api_version, header.body_offset, False)
+        elements_max = self._limits.request_elements_max
+        if len(frame) <= elements_max:
+            request = route.decode(frame, header.api_version, header.body_offset, False)
+        else:
+            request = decode_bounded(
+                route.api.request, frame, header.api_version, header.body_offset, False, elements_max
+            )
         slot = self._new_slot(len(frame))
         context = Context(self._broker, self, header.api_version, header.client_id, self._host)
         if route.waits:
@@ -332,6 +341,10 @@ class Connection(asyncio.Protocol):
             self._start_requests()
         self._regulate_reading()
 
+    def _unread_bytes(self) -> int:
+        """Written, and not taken by the system yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     # --- the end ---
 
     def sweep(self, now_s: float) -> None:
@@ -340,6 +353,10 @@ class Connection(asyncio.Protocol):
         if self._frame_began_s is not None and now_s - self._frame_began_s > limits.frame_deadline_s:
             if self._is_reading:
                 self.abort(f"half a frame for {limits.frame_deadline_s:g} s")
+        elif self._write_stalled_s is not None and self._unread_bytes() < self._stalled_bytes:
+            # Slow, but reading.
+            self._write_stalled_s = now_s
+            self._stalled_bytes = self._unread_bytes()
         elif self._write_stalled_s is not None and now_s - self._write_stalled_s > limits.write_stall_s:
             self.abort(f"it read nothing for {limits.write_stall_s:g} s")
         elif not self._slots and not self._frames and now_s - self._last_active_s > limits.idle_s:

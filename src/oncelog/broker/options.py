@@ -370,6 +370,12 @@ class Options:
         default=8 << 20,
         group=_CONNECTIONS,
     )
+    request_elements: int = _option(
+        _COUNT,
+        "Elements of all lists in one request; a client that sends more is disconnected.",
+        default=128 * 1024,
+        group=_CONNECTIONS,
+    )
     write_buffer_bytes: int = _option(
         _bytes_kind(4096, 1 << 40),
         "Replies that a client has not read; beyond it, nothing more is started for it.",
@@ -386,6 +392,13 @@ class Options:
         _MS,
         "A client that leaves a full buffer of replies unread for so long is disconnected.",
         default=60_000,
+        group=_CONNECTIONS,
+    )
+
+    closed_connections_logged: int = _option(
+        _COUNT,
+        "Closed connections that get a log line of their own in a second; the others are counted.",
+        default=10,
         group=_CONNECTIONS,
     )
 
@@ -430,10 +443,12 @@ class Options:
             frame_bytes_max=self.socket_request_max_bytes,
             unanswered_requests_max=self.unanswered_requests,
             unanswered_bytes_max=self.unanswered_bytes,
+            request_elements_max=self.request_elements,
             write_buffer_bytes_max=self.write_buffer_bytes,
             frame_deadline_s=self.frame_deadline_ms / 1000,
             write_stall_s=self.write_stall_ms / 1000,
             idle_s=self.connections_max_idle_ms / 1000,
+            refusals_logged_per_s=self.closed_connections_logged,
         )
 
     def machine_limits(self) -> Limits:

@@ -20,7 +20,6 @@ log = logging.getLogger("oncelog.server")
 
 SWEEP_INTERVAL_S = 1.0
 BACKLOG = 1024
-REFUSALS_LOGGED_PER_S = 10
 
 
 class Server:
@@ -47,7 +46,6 @@ class Server:
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._to_flush: list[Connection] = []
         self._flush_handle: asyncio.Handle | None = None
-        self._refusals_since_s = 0.0
         self._refusals = 0
 
     async def start(self) -> None:
@@ -123,19 +121,20 @@ class Server:
         """
         if not log.isEnabledFor(level):
             return
-        now_s = self.now_s()
-        if now_s - self._refusals_since_s >= 1.0:
-            suppressed = self._refusals - REFUSALS_LOGGED_PER_S
-            if suppressed > 0:
-                log.warning("connections closed without a line of their own: %d", suppressed)
-            self._refusals_since_s = now_s
-            self._refusals = 0
         self._refusals += 1
-        if self._refusals <= REFUSALS_LOGGED_PER_S:
+        if self._refusals <= self._limits.refusals_logged_per_s:
             log.log(level, "connection of %s closed: %s", peer, reason, exc_info=error)
+
+    def _count_refusals_anew(self) -> None:
+        """A new second has begun: tell how many closed connections of the last one got no line."""
+        untold = self._refusals - self._limits.refusals_logged_per_s
+        if untold > 0:
+            log.warning("connections closed without a line of their own: %d", untold)
+        self._refusals = 0
 
     def _sweep(self) -> None:
         self._sweep_timer = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
+        self._count_refusals_anew()
         now_s = self.now_s()
         for connection in list(self._connections.values()):
             try:

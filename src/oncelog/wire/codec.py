@@ -87,6 +87,42 @@ def decode_message(cls: type[Message], buffer: Buffer, version: int, offset: int
     return message
 
 
+class ElementBudget:
+    """How many elements the lists of one message may have together; stands in for the view of its bytes.
+
+    Elements of a byte or two become values of a hundred: bytes alone do not bound what decoding takes.
+    """
+
+    __slots__ = ("elements_left", "view")
+
+    def __init__(self, view: memoryview, elements_max: int) -> None:
+        self.view = view
+        self.elements_left = elements_max
+
+    def take(self, count: int) -> None:
+        self.elements_left -= count
+        if self.elements_left < 0:
+            raise _decode_error("its lists have too many elements")
+
+
+def decode_bounded(
+    cls: type[Message], buffer: bytes, version: int, offset: int, exact: bool, elements_max: int
+) -> Any:
+    """Like `decode_message`, for what strangers send: its lists have at most so many elements together."""
+    flexible = cls.is_flexible(version)
+    end = len(buffer)
+    if end - offset <= elements_max:
+        return decode_message(cls, buffer, version, offset, exact)
+    decode = decoder(cls, version, flexible, flexible, counts=True)
+    try:
+        message, position = decode(buffer, ElementBudget(memoryview(buffer), elements_max), offset, end)
+    except (IndexError, struct.error, UnicodeDecodeError) as error:
+        raise _decode_error(f"{cls.__name__} v{version} is malformed: {error}") from None
+    if exact and position != end:
+        raise _decode_error(f"{cls.__name__} v{version} has {end - position} bytes after its end")
+    return message
+
+
 def encode_message(message: Message, version: int) -> list[Buffer]:
     """Encode a message as a list of buffers."""
     cls = type(message)
@@ -141,11 +177,14 @@ def decode_event(cls: type[Event], version: int, buffer: bytes, position: int, e
     return event
 
 
-def decoder(cls: type[Struct], version: int, flexible: bool, tags: bool) -> Callable[..., Any]:
-    key = ("decode", version, flexible, tags)
+def decoder(
+    cls: type[Struct], version: int, flexible: bool, tags: bool, counts: bool = False
+) -> Callable[..., Any]:
+    """counts: the one that takes an ElementBudget instead of a memoryview."""
+    key = ("count" if counts else "decode", version, flexible, tags)
     made = cls._codecs.get(key)
     if made is None:
-        made = cls._codecs[key] = _compile(*_decoder_source(cls, version, flexible, tags))
+        made = cls._codecs[key] = _compile(*_decoder_source(cls, version, flexible, tags, counts))
     return made
 
 
@@ -214,7 +253,8 @@ def _may_be_null(spec: FieldSpec) -> bool:
 class _Source:
     """Lines of a function that is being made, and the objects that it names."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: bool = False) -> None:
+        self.counts = counts
         self.lines: list[str] = []
         self.names: dict[str, Any] = {
             "uvarint": uvarint,
@@ -310,9 +350,9 @@ def minimum_size(type_: FieldType, version: int, flexible: bool, tags: bool) -> 
 
 
 def _decoder_source(
-    cls: type[Struct], version: int, flexible: bool, tags: bool
+    cls: type[Struct], version: int, flexible: bool, tags: bool, counts: bool = False
 ) -> tuple[str, dict[str, Any], str]:
-    source = _Source()
+    source = _Source(counts)
     body, tagged, absent = _split(cls, version, tags)
     source.line("def decode(b, mv, p, end):")
     source.line(f"    o = new({source.name(cls)})")
@@ -393,7 +433,7 @@ def _decode_value(
     target = f"o.{spec.name}"
     nullable = version in spec.nullable
     if type_.name == "struct":
-        inner = source.name(decoder(type_.element, version, flexible, tags))
+        inner = source.name(decoder(type_.element, version, flexible, tags, source.counts))
         if nullable:
             source.line(f"{pad}n = b[p]; p += 1")
             source.line(f"{pad}if n == 255: {target} = None")
@@ -428,12 +468,16 @@ def _decode_present(
         source.line(f"{pad}e = p + n")
         source.line(f"{pad}if e > end: raise error('{name} ends too early')")
         value = {"string": "b[p:e].decode()", "bytes": "b[p:e]", "records": "mv[p:e]"}[type_.name]
+        if source.counts and type_.name == "records":
+            value = "mv.view[p:e]"
         source.line(f"{pad}{target} = {value}")
         source.line(f"{pad}p = e")
         return
     element: Any = type_.element
     least = minimum_size(element, version, flexible, tags)
     source.line(f"{pad}if n * {least} > end - p: raise error('{name} cannot have that many elements')")
+    if source.counts:
+        source.line(f"{pad}mv.take(n)")
     if element.format:
         if element.format == "16s":
             source.line(f"{pad}{target} = [b[i:i + 16] for i in range(p, p + 16 * n, 16)]")
@@ -445,7 +489,7 @@ def _decode_present(
     source.line(f"{pad}{target} = items")
     source.line(f"{pad}for _ in range(n):")
     if element.name == "struct":
-        inner = source.name(decoder(element.element, version, flexible, tags))
+        inner = source.name(decoder(element.element, version, flexible, tags, source.counts))
         source.line(f"{pad}    item, p = {inner}(b, mv, p, end)")
     else:
         _read_length(source, element, flexible, tags, pad + "    ")
