@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite crash fuzz breakages docs clean
+.PHONY: help setup test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite crash fuzz breakages hostile idle-connections docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -62,6 +62,12 @@ bench-replay: setup ## how long a start on a full journal takes
 
 breakages: setup ## break each numbered sentence of docs/architecture.md and see that its tests fail
 	$(BIN)/python -m tests.broker.breakages $(SENTENCES)
+
+hostile: setup ## mutated frames against a broker of its own (FRAMES=10000000, SEED)
+	@$(BIN)/python -m tests.hostile.sweep --frames $(or $(FRAMES),100000) --seed $(or $(SEED),1)
+
+idle-connections: setup ## what idle connections cost in memory (CONNECTIONS=10000)
+	@$(BIN)/python -m tests.hostile.idle --connections $(or $(CONNECTIONS),10000)
 
 docs: setup ## rewrite what is made from the code in docs/
 	$(BIN)/python -m oncelog.docs

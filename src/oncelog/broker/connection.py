@@ -350,9 +350,9 @@ class Connection(asyncio.Protocol):
     def sweep(self, now_s: float) -> None:
         """Close the connection when it has outlived one of its limits."""
         limits = self._limits
-        if self._frame_began_s is not None and now_s - self._frame_began_s > limits.frame_deadline_s:
-            if self._is_reading:
-                self.abort(f"half a frame for {limits.frame_deadline_s:g} s")
+        frame_began_s = self._frame_began_s if self._is_reading else None
+        if frame_began_s is not None and now_s - frame_began_s > limits.frame_deadline_s:
+            self.abort(f"half a frame for {limits.frame_deadline_s:g} s")
         elif self._write_stalled_s is not None and self._unread_bytes() < self._stalled_bytes:
             # Slow, but reading.
             self._write_stalled_s = now_s
