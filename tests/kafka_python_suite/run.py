@@ -2,7 +2,7 @@
 
 Fetches the newest source distribution (or VERSION) from the package index, unpacks it under build/, runs its
 test/integration as it is, and prints what passed. Ends with status 1 where less than 90 % of the tests that
-apply run and pass, or where one that NOT_APPLICABLE names passes after all. Nothing of kafka-python is part of
+apply run and pass, or where oncelog passes one that NOT_APPLICABLE names after all. Nothing of kafka-python is in
 this project; what its distribution lacks of the tests is in broker_service.py.
 
     python -m tests.kafka_python_suite.run [--bootstrap HOST:PORT] [--version 3.0.12] [--only EXPRESSION]
@@ -72,7 +72,7 @@ def main() -> int:
     suite = unpack(fetch(options.version))
     with broker(options.bootstrap) as bootstrap:
         outcomes = run(suite, bootstrap, options.only)
-    return report(outcomes, suite.name)
+    return report(outcomes, suite.name, is_oncelog=options.bootstrap is None)
 
 
 def fetch(version: str | None) -> Path:
@@ -119,7 +119,9 @@ def run(suite: Path, bootstrap: str, only: str | None) -> list[Outcome]:
     """Run pytest in the suite's root, with its output shown, and read its results."""
     results = suite / "results.xml"
     command = [sys.executable, "-m", "pytest", "test/integration", "-q", "--tb=short", "--show-capture=no"]
-    command += [f"--junitxml={results}", "-p", "no:cacheprovider", "-p", "no:warnings", "--timeout=90"]
+    command += [f"--junitxml={results}", "-p", "no:cacheprovider", "-p", "no:warnings"]
+    # The suite's own way of limiting time ends the whole run.
+    command += ["-o", "addopts=", "--timeout=90", "--timeout-method=signal"]
     environment = os.environ | {
         "KAFKA_URI": f"kafka://{bootstrap}",
         "KAFKA_VERSION": KAFKA_VERSION,
@@ -128,6 +130,8 @@ def run(suite: Path, bootstrap: str, only: str | None) -> list[Outcome]:
     subprocess.run(
         [*command, *(["-k", only] if only else [])], cwd=suite, env=environment, timeout=TIME_LIMIT_S
     )
+    if not results.exists():
+        raise SystemExit("pytest ended before it had run the suite")
     return [outcome(case) for case in ElementTree.parse(results).iter("testcase")]
 
 
@@ -144,7 +148,7 @@ def outcome(case: ElementTree.Element) -> Outcome:
     return Outcome(module, test, word, reason)
 
 
-def report(outcomes: list[Outcome], suite: str) -> int:
+def report(outcomes: list[Outcome], suite: str, *, is_oncelog: bool) -> int:
     """Print the table; the exit status."""
     counts = Counter(each.word for each in outcomes)
     for each in outcomes:
@@ -159,7 +163,7 @@ def report(outcomes: list[Outcome], suite: str) -> int:
     wrongly_excused = [
         each.test
         for each in outcomes
-        if each.word == "passed" and each.test.partition("[")[0] in NOT_APPLICABLE
+        if is_oncelog and each.word == "passed" and each.test.partition("[")[0] in NOT_APPLICABLE
     ]
     if wrongly_excused:
         print(f"passed, and must leave NOT_APPLICABLE: {', '.join(wrongly_excused)}")
