@@ -22,6 +22,10 @@ class ConnectionIdentity(Protocol):
     listener_address: tuple[str, int]
     on_close: Callable[[], None] | None
 
+    def fault(self, error: Exception) -> None:
+        """End this connection, and nothing else, for an error of ours."""
+        ...
+
 
 class Context:
     """One request's surroundings."""

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 from collections.abc import Callable
+
+log = logging.getLogger("oncelog.deadlines")
 
 
 class Deadline:
@@ -70,7 +73,11 @@ class Deadlines:
             deadline = heapq.heappop(heap)
             callback, deadline.callback = deadline.callback, None
             if callback is not None:
-                callback()
+                try:
+                    callback()
+                except Exception:
+                    # The deadlines of others must not wait for a later one to be set.
+                    log.exception("what was due at a deadline failed")
         if heap and self._handle is None:
             self._arm()
 

@@ -238,6 +238,7 @@ class Fetch:
 
     done: called with the partitions' results and the journal position that the answer depends on (0 when it
     only showed published values).
+    failed: called instead, with an error of ours.
     """
 
     def __init__(
@@ -250,6 +251,7 @@ class Fetch:
         max_bytes: int,
         max_wait_ms: int,
         done: Callable[[list[FetchedPartition], int], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._broker = broker
         self._wanted = wanted
@@ -258,6 +260,7 @@ class Fetch:
         self._max_bytes = max_bytes
         self._max_wait_ms = max_wait_ms
         self._done = done
+        self._failed = failed
         self._waits_on: list[PartitionView] = []
         self._deadline: Deadline | None = None
         self._is_over_time = max_wait_ms <= 0 or not wanted
@@ -278,6 +281,17 @@ class Fetch:
             self._attempt()
 
     def _attempt(self) -> None:
+        try:
+            self._attempt_or_raise()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """An error of ours ends this fetch, not the turn of those that are woken or released with it."""
+        self.cancel()
+        self._failed(error)
+
+    def _attempt_or_raise(self) -> None:
         broker = self._broker
         plan = plan_fetch(
             broker.state, broker.published.views, self._wanted, self._max_bytes, self._isolation_level
@@ -325,8 +339,12 @@ class Fetch:
         wanted = [extent for part in parts for extent in part.extents]
 
         def finish(buffers: Sequence[memoryview | None]) -> None:
-            if not self._is_cancelled:
+            if self._is_cancelled:
+                return
+            try:
                 self._answer(plan, buffers, position)
+            except Exception as error:
+                self._fail(error)
 
         reader.read(wanted, finish)
 

@@ -83,6 +83,7 @@ def handle(context: Context, request: FetchRequest, respond: Respond) -> None:
         max_bytes=request.max_bytes,
         max_wait_ms=request.max_wait_ms,
         done=done,
+        failed=context.connection.fault,
     )
     context.connection.on_close = fetch.cancel
     fetch.start()

@@ -161,11 +161,15 @@ def _find_records(context: Context, lookups: Sequence[_Lookup], done: Callable[[
     """Read the extents of all lookups at once, then pick the records."""
 
     def read(buffers: Sequence[memoryview | None]) -> None:
-        for lookup, buffer in zip(lookups, buffers, strict=True):
-            if buffer is None:
-                lookup.answer.error_code = ErrorCode.KAFKA_STORAGE_ERROR
-            else:
-                _pick_record(lookup, buffer)
+        try:
+            for lookup, buffer in zip(lookups, buffers, strict=True):
+                if buffer is None:
+                    lookup.answer.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+                else:
+                    _pick_record(lookup, buffer)
+        except Exception as error:
+            context.connection.fault(error)
+            return
         done()
 
     context.broker.reader.read([lookup.extent for lookup in lookups], read)
