@@ -134,9 +134,9 @@ def create_topic(name: str, *, partitions: int = 1, **configs: str) -> CreateTop
     return CreateTopicsRequest(topics=[topic], timeout_ms=10_000)
 
 
-def metadata(*names: str) -> MetadataRequest:
+def metadata(*names: str, may_create: bool = False) -> MetadataRequest:
     return MetadataRequest(
-        topics=[MetadataRequestTopic(name=name) for name in names], allow_auto_topic_creation=False
+        topics=[MetadataRequestTopic(name=name) for name in names], allow_auto_topic_creation=may_create
     )
 
 
@@ -214,6 +214,12 @@ def feature_level(level: int, *, upgrade_type: int, validate_only: bool = False)
     return UpdateFeaturesRequest(feature_updates=[update], validate_only=validate_only)
 
 
+def _offset_delete(group_id: str) -> OffsetDeleteRequest:
+    partition = OffsetDeleteRequestPartition(partition_index=0)
+    topic = OffsetDeleteRequestTopic(name=TOPIC, partitions=[partition])
+    return OffsetDeleteRequest(group_id=group_id, topics=[topic])
+
+
 # -- changes --
 
 
@@ -223,7 +229,8 @@ def _numbered_batch(at: World, sequence: int = 0) -> bytes:
     return bytes(at.notes[sequence])
 
 
-CHANGES: dict[str, Callable[[World], Question]] = {
+TIME_PASSES_S = 62.0
+CHANGES: dict[str, Callable[[World], Question | None]] = {
     "topic created": lambda at: (create_topic(NEW_TOPIC, partitions=2), 7),
     "topic deleted": lambda at: (DeleteTopicsRequest(topic_names=[TOPIC], timeout_ms=1000), 5),
     "partitions created": lambda at: (
@@ -244,7 +251,13 @@ CHANGES: dict[str, Callable[[World], Question]] = {
     "transaction aborted": lambda at: (end_txn(at.transactional, commit=False), 4),
     "offsets committed": lambda at: (offset_commit("committed-first", 5), 7),
     "generation started": lambda at: (join_group(at.member_id), 5),
+    "topic created by asking for it": lambda at: (metadata(NEW_TOPIC, may_create=True), 9),
+    "offsets deleted": lambda at: (_offset_delete(GROUP), 0),
+    "group deleted": lambda at: (DeleteGroupsRequest(groups_names=[GROUP]), 2),
+    "producer id given": lambda at: (InitProducerIdRequest(transactional_id=None), 4),
+    "transaction timed out": lambda at: None,
 }
+"""By name. None: time passes (TIME_PASSES_S), and the broker does it by itself."""
 
 
 # -- questions --
@@ -387,6 +400,7 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
     "Fetch": (
         Asked("records produced", _fetch_of(0), _fetched, (0, 3, 3), (0, 1, 1), at_once=True),
         Asked("transaction committed", _fetch_of(1), _fetched, (0, 2, 2), (0, 1, 0), at_once=True),
+        Asked("transaction timed out", _fetch_of(1), _fetched, (0, 2, 2), (0, 1, 0), at_once=True),
         Asked("topic created", _fetch_of(0, NEW_TOPIC), _fetched, (0, 0, 0), (3, -1, -1)),
         Asked("topic deleted", _fetch_of(0), _fetched, (3, -1, -1), (0, 1, 1)),
     ),
@@ -404,6 +418,7 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
     ),
     "Metadata": (
         Asked("topic created", lambda at: (metadata(NEW_TOPIC), 9), _topic_errors, 0, 3),
+        Asked("topic created by asking for it", lambda at: (metadata(NEW_TOPIC), 9), _topic_errors, 0, 3),
         Asked("topic deleted", lambda at: (metadata(TOPIC), 9), _topic_errors, 3, 0),
         Asked(
             "partitions created",
@@ -424,6 +439,13 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
         Asked("topic deleted", lambda at: (offset_commit("any", 1), 7), _first_partition_error, 3, 0),
     ),
     "OffsetFetch": (
+        Asked(
+            "offsets deleted",
+            lambda at: (offset_fetch(GROUP), 8),
+            lambda answer: answer.groups[0].topics[0].partitions[0].committed_offset,
+            -1,
+            3,
+        ),
         Asked(
             "offsets committed",
             lambda at: (offset_fetch("committed-first"), 8),
@@ -492,6 +514,13 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
     ),
     "ListGroups": (
         Asked(
+            "group deleted",
+            lambda at: (ListGroupsRequest(), 4),
+            lambda answer: GROUP in {group.group_id for group in answer.groups},
+            False,
+            True,
+        ),
+        Asked(
             "offsets committed",
             lambda at: (ListGroupsRequest(), 4),
             lambda answer: "committed-first" in {group.group_id for group in answer.groups},
@@ -519,6 +548,13 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
         ),
     ),
     "InitProducerId": (
+        Asked(
+            "producer id given",
+            lambda at: (InitProducerIdRequest(transactional_id=None), 4),
+            lambda answer: answer.producer_id,
+            3,
+            2,
+        ),
         Asked("producer fenced", _init_again, lambda answer: answer.error_code, 90, 0),
         Asked(
             "producer fenced",
@@ -564,6 +600,13 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
     "EndTxn": (
         Asked(
             "producer fenced",
+            lambda at: (end_txn(at.transactional), 4),
+            lambda answer: answer.error_code,
+            90,
+            0,
+        ),
+        Asked(
+            "transaction timed out",
             lambda at: (end_txn(at.transactional), 4),
             lambda answer: answer.error_code,
             90,
@@ -667,14 +710,7 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
         Asked(
             "offsets committed",
             lambda at: (
-                OffsetDeleteRequest(
-                    group_id="committed-first",
-                    topics=[
-                        OffsetDeleteRequestTopic(
-                            name=TOPIC, partitions=[OffsetDeleteRequestPartition(partition_index=0)]
-                        )
-                    ],
-                ),
+                _offset_delete("committed-first"),
                 0,
             ),
             lambda answer: answer.error_code,

@@ -1,7 +1,7 @@
 """What has become durable and may be shown to readers: watermarks per partition, moved once per entry.
 
-The machine runs ahead of the disk; these values follow it entry by entry (laws 1 and 7). Only Fetch and
-the ListOffsets special offsets that clients compare with it read them. Must not know requests or sockets.
+The machine runs ahead of the disk; these values follow it entry by entry (laws 1 and 7). Only Fetch reads
+them; every other answer waits for what it saw of the machine. Must not know requests or sockets.
 """
 
 from __future__ import annotations
