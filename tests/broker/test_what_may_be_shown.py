@@ -157,6 +157,8 @@ def test_s4_fetch_alone_goes_on_showing_what_was_durable_before(at: World) -> No
     at.process.confirm()
     assert fetched() == 3
     assert readers["list"].answers() == readers["look up"].answers() == []
+    # What comes later keeps nobody waiting who asked before.
+    at.client.send(produce_request([(TOPIC, 0, batch([b"later"]))]), 11)
     at.process.confirm()
     assert fetched() == 4
     (end,), (newest,) = readers["list"].answers(), readers["look up"].answers()

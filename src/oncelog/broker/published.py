@@ -6,7 +6,7 @@ them; every other answer waits for what it saw of the machine. Must not know req
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from oncelog.machine.moment import At
@@ -88,11 +88,6 @@ class Published:
             if gone is not None:
                 woken.update(gone.waiters)
         return list(woken)
-
-    def stop_waiting(self, keys: Iterable[PartitionView], waiter: Callable[[], None]) -> None:
-        """Take a waiter off every view that it was put on."""
-        for view in keys:
-            view.waiters.pop(waiter, None)
 
     def _move(self, marks: Watermarks) -> PartitionView:
         partition = marks.partition
