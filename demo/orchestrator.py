@@ -151,6 +151,9 @@ class Orchestrator:
                 case Moment.OPEN:
                     if found := self._freeze_in({Phase.ACKNOWLEDGED}, self.broker):
                         return found
+                case Moment.SENT if strike.victim is Victim.BROKER:
+                    if found := self._freeze_in({Phase.SENT}, self.broker):
+                        return found
                 case Moment.SENT:
                     if found := self._freeze_in({Phase.SENT, Phase.ACKNOWLEDGED}, None):
                         return found

@@ -26,6 +26,7 @@ class Moment(Enum):
     ANY = "any"
     OPEN = "open"
     SENT = "sent"
+    """A worker's last record is sent. For the broker: and records are still on their way to it."""
     REBALANCE = "rebalance"
 
 
@@ -49,14 +50,15 @@ KILLS_PER_ZOMBIE = 6
 
 _BLOCKS: tuple[tuple[tuple[Victim, Moment], ...], ...] = (
     ((Victim.BROKER, Moment.OPEN),),
+    ((Victim.BROKER, Moment.SENT),),
     ((Victim.BROKER, Moment.ANY),),
     ((Victim.WORKER, Moment.SENT),),
     ((Victim.WORKER, Moment.ANY),),
     ((Victim.WORKER, Moment.SENT), (Victim.EITHER, Moment.REBALANCE)),
 )
 """Kills that follow each other directly. There is a rebalance to aim at only after a worker was killed."""
-_ALWAYS = (_BLOCKS[0], _BLOCKS[4])
-_AIMED_AT = {Hit.OPEN: _BLOCKS[0], Hit.SENT: _BLOCKS[2], Hit.REBALANCE: _BLOCKS[4]}
+_ALWAYS = (_BLOCKS[0], _BLOCKS[-1])
+_AIMED_AT = {Hit.OPEN: _BLOCKS[0], Hit.SENT: ((Victim.WORKER, Moment.SENT),), Hit.REBALANCE: _BLOCKS[-1]}
 
 
 def plan(chance: random.Random, kills: int) -> list[Strike]:
