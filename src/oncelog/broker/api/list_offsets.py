@@ -61,7 +61,7 @@ class _Lookup(NamedTuple):
 
 
 def handle(
-    context: Context, request: ListOffsetsRequest, respond: Callable[[ListOffsetsResponse], None]
+    context: Context, request: ListOffsetsRequest, respond: Callable[[ListOffsetsResponse, int], None]
 ) -> None:
     """Answer from the state what it knows; read batches for the rest, once they can be read."""
     response = ListOffsetsResponse(topics=[])
@@ -92,12 +92,14 @@ def handle(
             for topic_response in response.topics:
                 for partition_response in topic_response.partitions:
                     partition_response.leader_epoch = -1
-        respond(response)
+        respond(response, position)
 
     search = _Search(context, lookups, finish)
     engine = context.broker.engine
+    # What is told is told of now, however long the search takes.
+    position = engine.stamp()
     if any(lookup.extent.position > engine.durable_position for lookup in lookups):
-        engine.hold(search, engine.stamp())
+        engine.hold(search, position)
     else:
         search.release()
 
