@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from oncelog.wire.codec import TAG_BYTES_MAX, TAGS_MAX, uvarint
+from oncelog.wire.codec import TAG_BYTES_MAX, TAGS_MAX, decode_bounded, uvarint
 from oncelog.wire.definition import (
     DecodeError,
     Message,
@@ -147,6 +147,19 @@ def test_null_is_read_where_it_is_allowed() -> None:
         assert Sample.decode(value.encode(version), version) == value
 
 
+@pytest.mark.parametrize(
+    ("name", "offset", "form"), [("maybe_text", 2, ">h"), ("batch", 8, ">i"), ("maybe_inners", 28, ">i")]
+)
+def test_only_minus_one_is_null(name: str, offset: int, form: str) -> None:
+    present = {"batch": b""} if name == "maybe_inners" else {}
+    data = bytearray(Sample(maybe_text=None, maybe_inners=None, **present).encode(0))
+    assert struct.unpack_from(form, data, offset) == (-1,)
+    assert getattr(Sample.decode(bytes(data), 0), name) is None
+    struct.pack_into(form, data, offset, -2)
+    with pytest.raises(DecodeError, match="negative length"):
+        Sample.decode(bytes(data), 0)
+
+
 def test_a_longer_varint_than_needed_is_read_as_kafka_does() -> None:
     assert Sample.decode(b"\x82\x00" + V1[1:], 1) == VALUE
     assert Sample.decode(b"\x82\x80\x80\x80\x00" + V1[1:], 1) == VALUE
@@ -206,6 +219,7 @@ def test_unknown_tagged_fields_are_skipped() -> None:
         pytest.param(b"\1\7\4abc", id="longer than what is left"),
         pytest.param(b"\1\7\xff\xff\xff\xff\x0f", id="absurdly long"),
         pytest.param(b"\1\x80\x80\x80\x80\x80\1\0", id="a tag of six bytes"),
+        pytest.param(b"\1\xff\xff\xff\xff\x1f\0", id="a tag of 33 bits"),
         pytest.param(tags((7, bytes(TAG_BYTES_MAX + 1))), id="unknown and too long"),
         pytest.param(tags((7, bytes(40_000)), (8, bytes(40_000))), id="together too long"),
         pytest.param(tags((3, bytes(3))), id="number shorter than it is"),
@@ -221,6 +235,21 @@ def test_malformed_tagged_fields(section: bytes) -> None:
 
 
 # --- every API and version ---
+
+
+@each_version
+def test_bounded_decoding_is_decoding(message: type[Message], version: int) -> None:
+    """With a budget that suffices, the same value; with none, not even one element."""
+    value = full(message, version)
+    data = value.encode(version)
+    budget = len(data) - 1  # so that the bytes alone don't prove that there are few elements
+    assert decode_bounded(message, data, version, 0, True, budget) == value
+    if any(spec.type.name == "array" and version in spec.versions for spec in message.fields):
+        with pytest.raises(DecodeError, match="too many elements"):
+            decode_bounded(message, data, version, 0, True, 0)
+    for size in range(0, len(data), 5):
+        with pytest.raises(DecodeError):
+            decode_bounded(message, data[:size], version, 0, True, size - 1)
 
 
 @each_version

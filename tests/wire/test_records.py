@@ -284,6 +284,11 @@ def test_absurd_batch_lengths(length: int) -> None:
         list(iterate_batches(batch))
 
 
+def test_a_negative_length_does_not_count_from_the_end() -> None:
+    with pytest.raises(DecodeError):
+        list(iterate_records(independent.batch([b"v"], batch_length=-20) + bytes(8)))
+
+
 @pytest.mark.parametrize("magic", [0, 1, 3])
 def test_other_formats_are_not_read_as_this_one(magic: int) -> None:
     with pytest.raises(DecodeError, match=f"magic {magic}"):

@@ -259,6 +259,46 @@ def test_unusual_partitions_beside_usual_ones() -> None:
     assert outcome(lambda: response.encode(12)) is EncodeError
 
 
+@pytest.mark.parametrize(
+    ("partition_class", "struct_name", "field_name"),
+    [
+        (partition, spec.name, inner.name)
+        for partition in (PartitionData, PartitionProduceResponse)
+        for spec in partition.fields
+        if spec.type.name == "struct"
+        for inner in spec.type.element.fields
+    ],
+)
+@pytest.mark.parametrize("version", [9, 10, 11, 12, 13])
+def test_each_tagged_field_alone_makes_a_difference(
+    partition_class: type[Any], struct_name: str, field_name: str, version: int
+) -> None:
+    partition = partition_class()
+    setattr(getattr(partition, struct_name), field_name, 3)
+    value: Message
+    if partition_class is PartitionData:
+        value = FetchResponse(responses=[FetchableTopicResponse(partitions=[partition])])
+    else:
+        value = ProduceResponse(responses=[TopicProduceResponse(partition_responses=[partition])])
+    assert outcome(lambda: value.encode(version)) == outcome(lambda: encode_plainly(value, version))
+
+
+@pytest.mark.parametrize("version", [3, 8, 9, 13])
+def test_null_record_errors(version: int) -> None:
+    partition = PartitionProduceResponse()
+    partition.record_errors = None  # type: ignore[assignment]
+    value = ProduceResponse(responses=[TopicProduceResponse(partition_responses=[partition])])
+    assert outcome(lambda: value.encode(version)) == outcome(lambda: encode_plainly(value, version))
+
+
+def test_a_negative_length_is_no_large_one() -> None:
+    """-2 and 65,534 are the same two bytes, and that many may follow."""
+    rest = usual(ProduceRequest, 8)[0].encode(8)[2:]
+    data = b"\xff\xfe" + b"t" * 0xFFFE + rest
+    same(ProduceRequest, data, 8)
+    assert outcome(lambda: ProduceRequest.decode(data, 8)) is DecodeError
+
+
 # --- records are not copied ---
 
 

@@ -180,7 +180,11 @@ def decode_event(cls: type[Event], version: int, buffer: bytes, position: int, e
 def decoder(
     cls: type[Struct], version: int, flexible: bool, tags: bool, counts: bool = False
 ) -> Callable[..., Any]:
-    """counts: the one that takes an ElementBudget instead of a memoryview."""
+    """A function (buffer, view of it, position, end) -> (value, next position).
+
+    Where the buffer goes on behind `end`, the caller must compare the next position with it.
+    counts: the one that takes an ElementBudget instead of a memoryview.
+    """
     key = ("count" if counts else "decode", version, flexible, tags)
     made = cls._codecs.get(key)
     if made is None:
@@ -189,6 +193,7 @@ def decoder(
 
 
 def encoder(cls: type[Struct], version: int, flexible: bool, tags: bool) -> Callable[..., Any]:
+    """A function (value, write) that calls `write` with one buffer after the other."""
     key = ("encode", version, flexible, tags)
     made = cls._codecs.get(key)
     if made is None:
