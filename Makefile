@@ -69,6 +69,10 @@ breakages: setup ## break each numbered sentence of docs/architecture.md and see
 hostile: setup ## mutated frames against a broker of its own (FRAMES=10000000, SEED)
 	@$(BIN)/python -m tests.hostile.sweep --frames $(or $(FRAMES),100000) --seed $(or $(SEED),1)
 
+fuzz: setup ## a coverage-guided search for bytes that the decoders mishandle (FUZZ_SECONDS=60, FUZZ_SEED)
+	$(BIN)/python -m pip install --quiet --group fuzz
+	$(BIN)/python -m fuzz.decoders --seconds $(or $(FUZZ_SECONDS),60) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+
 idle-connections: setup ## what idle connections cost in memory (CONNECTIONS=10000)
 	@$(BIN)/python -m tests.hostile.idle --connections $(or $(CONNECTIONS),10000)
 
