@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oncelog.broker.options import options_markdown
-from oncelog.docs import protocol, transaction_diagram
+from oncelog.docs import journal_format, protocol, transaction_diagram
 from oncelog.machine.config_table import topic_configs_markdown
 
 EXIT_STALE = 1
@@ -30,6 +30,7 @@ class Part(NamedTuple):
 
 PARTS = (
     Part("protocol.md", None, protocol.markdown),
+    Part("journal-format.md", None, journal_format.markdown),
     Part("options.md", "options", options_markdown),
     Part("options.md", "topic-configs", topic_configs_markdown),
     Part("architecture.md", "transaction-table", transaction_diagram.markdown),
