@@ -6,8 +6,6 @@ from oncelog.wire.definition import Message, field, int16, int32, int64, string
 
 
 class AddOffsetsToTxnRequest(Message, api_key=25, versions="0-4", flexible="3+"):
-    """AddOffsetsToTxn as a request."""
-
     transactional_id: str = field(string)
     producer_id: int = field(int64)
     producer_epoch: int = field(int16)
@@ -15,7 +13,5 @@ class AddOffsetsToTxnRequest(Message, api_key=25, versions="0-4", flexible="3+")
 
 
 class AddOffsetsToTxnResponse(Message, api_key=25, versions="0-4", flexible="3+"):
-    """AddOffsetsToTxn as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16)

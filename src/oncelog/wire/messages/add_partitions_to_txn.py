@@ -6,14 +6,14 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int16,
 
 
 class AddPartitionsToTxnTopic(Struct):
-    """Add partitions to txn topic."""
+    """One of `AddPartitionsToTxnTransaction.topics` and `AddPartitionsToTxnRequest.v3_and_below_topics`."""
 
     name: str = field(string)
     partitions: list[int] = field(array(int32))
 
 
 class AddPartitionsToTxnTransaction(Struct):
-    """Add partitions to txn transaction."""
+    """One of the `transactions` of AddPartitionsToTxnRequest."""
 
     transactional_id: str = field(string, versions="4+")
     producer_id: int = field(int64, versions="4+")
@@ -23,8 +23,6 @@ class AddPartitionsToTxnTransaction(Struct):
 
 
 class AddPartitionsToTxnRequest(Message, api_key=24, versions="0-5", flexible="3+"):
-    """AddPartitionsToTxn as a request."""
-
     transactions: list[AddPartitionsToTxnTransaction] = field(
         array(AddPartitionsToTxnTransaction), versions="4+"
     )
@@ -35,14 +33,14 @@ class AddPartitionsToTxnRequest(Message, api_key=24, versions="0-5", flexible="3
 
 
 class AddPartitionsToTxnPartitionResult(Struct):
-    """Add partitions to txn partition result."""
+    """One of the `results_by_partition` of AddPartitionsToTxnTopicResult."""
 
     partition_index: int = field(int32)
     partition_error_code: int = field(int16)
 
 
 class AddPartitionsToTxnTopicResult(Struct):
-    """Add partitions to txn topic result."""
+    """One of `AddPartitionsToTxnResult.topic_results` and `AddPartitionsToTxnResponse.results_by_topic_v3_and_below`."""
 
     name: str = field(string)
     results_by_partition: list[AddPartitionsToTxnPartitionResult] = field(
@@ -51,7 +49,7 @@ class AddPartitionsToTxnTopicResult(Struct):
 
 
 class AddPartitionsToTxnResult(Struct):
-    """Add partitions to txn result."""
+    """One of the `results_by_transaction` of AddPartitionsToTxnResponse."""
 
     transactional_id: str = field(string, versions="4+")
     topic_results: list[AddPartitionsToTxnTopicResult] = field(
@@ -60,8 +58,6 @@ class AddPartitionsToTxnResult(Struct):
 
 
 class AddPartitionsToTxnResponse(Message, api_key=24, versions="0-5", flexible="3+"):
-    """AddPartitionsToTxn as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16, versions="4+", ignorable=True)
     results_by_transaction: list[AddPartitionsToTxnResult] = field(

@@ -6,14 +6,14 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int8, 
 
 
 class AlterableConfig(Struct):
-    """Alterable config."""
+    """One of the `configs` of AlterConfigsResource."""
 
     name: str = field(string)
     value: str | None = field(string, nullable="0+")
 
 
 class AlterConfigsResource(Struct):
-    """Alter configs resource."""
+    """One of the `resources` of AlterConfigsRequest."""
 
     resource_type: int = field(int8)
     resource_name: str = field(string)
@@ -21,14 +21,12 @@ class AlterConfigsResource(Struct):
 
 
 class AlterConfigsRequest(Message, api_key=33, versions="0-2", flexible="2+"):
-    """AlterConfigs as a request."""
-
     resources: list[AlterConfigsResource] = field(array(AlterConfigsResource))
     validate_only: bool = field(bool_)
 
 
 class AlterConfigsResourceResponse(Struct):
-    """Alter configs resource response."""
+    """One of the `responses` of AlterConfigsResponse."""
 
     error_code: int = field(int16)
     error_message: str | None = field(string, nullable="0+")
@@ -37,7 +35,5 @@ class AlterConfigsResourceResponse(Struct):
 
 
 class AlterConfigsResponse(Message, api_key=33, versions="0-2", flexible="2+"):
-    """AlterConfigs as a response."""
-
     throttle_time_ms: int = field(int32)
     responses: list[AlterConfigsResourceResponse] = field(array(AlterConfigsResourceResponse))

@@ -6,8 +6,6 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int16,
 
 
 class ApiVersionsRequest(Message, api_key=18, versions="0-4", flexible="3+"):
-    """ApiVersions as a request."""
-
     client_software_name: str = field(string, versions="3+", ignorable=True)
     client_software_version: str = field(string, versions="3+", ignorable=True)
     cluster_id: str | None = field(string, versions="5+", nullable="5+", default=None, ignorable=True)
@@ -15,7 +13,7 @@ class ApiVersionsRequest(Message, api_key=18, versions="0-4", flexible="3+"):
 
 
 class ApiVersion(Struct):
-    """Api version."""
+    """One of the `api_keys` of ApiVersionsResponse."""
 
     api_key: int = field(int16)
     min_version: int = field(int16)
@@ -23,7 +21,7 @@ class ApiVersion(Struct):
 
 
 class SupportedFeatureKey(Struct):
-    """Supported feature key."""
+    """One of the `supported_features` of ApiVersionsResponse."""
 
     name: str = field(string, versions="3+")
     min_version: int = field(int16, versions="3+")
@@ -31,7 +29,7 @@ class SupportedFeatureKey(Struct):
 
 
 class FinalizedFeatureKey(Struct):
-    """Finalized feature key."""
+    """One of the `finalized_features` of ApiVersionsResponse."""
 
     name: str = field(string, versions="3+")
     max_version_level: int = field(int16, versions="3+")
@@ -39,8 +37,6 @@ class FinalizedFeatureKey(Struct):
 
 
 class ApiVersionsResponse(Message, api_key=18, versions="0-4", flexible="3+"):
-    """ApiVersions as a response."""
-
     error_code: int = field(int16)
     api_keys: list[ApiVersion] = field(array(ApiVersion))
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)

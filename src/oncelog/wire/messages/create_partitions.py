@@ -6,13 +6,13 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int16,
 
 
 class CreatePartitionsAssignment(Struct):
-    """Create partitions assignment."""
+    """One of the `assignments` of CreatePartitionsTopic."""
 
     broker_ids: list[int] = field(array(int32))
 
 
 class CreatePartitionsTopic(Struct):
-    """Create partitions topic."""
+    """One of the `topics` of CreatePartitionsRequest."""
 
     name: str = field(string)
     count: int = field(int32)
@@ -22,15 +22,13 @@ class CreatePartitionsTopic(Struct):
 
 
 class CreatePartitionsRequest(Message, api_key=37, versions="0-3", flexible="2+"):
-    """CreatePartitions as a request."""
-
     topics: list[CreatePartitionsTopic] = field(array(CreatePartitionsTopic))
     timeout_ms: int = field(int32)
     validate_only: bool = field(bool_)
 
 
 class CreatePartitionsTopicResult(Struct):
-    """Create partitions topic result."""
+    """One of the `results` of CreatePartitionsResponse."""
 
     name: str = field(string)
     error_code: int = field(int16)
@@ -38,7 +36,5 @@ class CreatePartitionsTopicResult(Struct):
 
 
 class CreatePartitionsResponse(Message, api_key=37, versions="0-3", flexible="2+"):
-    """CreatePartitions as a response."""
-
     throttle_time_ms: int = field(int32)
     results: list[CreatePartitionsTopicResult] = field(array(CreatePartitionsTopicResult))

@@ -6,21 +6,21 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int8, 
 
 
 class CreatableReplicaAssignment(Struct):
-    """Creatable replica assignment."""
+    """One of the `assignments` of CreatableTopic."""
 
     partition_index: int = field(int32)
     broker_ids: list[int] = field(array(int32))
 
 
 class CreatableTopicConfig(Struct):
-    """Creatable topic config."""
+    """One of the `configs` of CreatableTopic."""
 
     name: str = field(string)
     value: str | None = field(string, nullable="0+")
 
 
 class CreatableTopic(Struct):
-    """Creatable topic."""
+    """One of the `topics` of CreateTopicsRequest."""
 
     name: str = field(string)
     num_partitions: int = field(int32)
@@ -30,15 +30,13 @@ class CreatableTopic(Struct):
 
 
 class CreateTopicsRequest(Message, api_key=19, versions="2-7", flexible="5+"):
-    """CreateTopics as a request."""
-
     topics: list[CreatableTopic] = field(array(CreatableTopic))
     timeout_ms: int = field(int32, default=60000)
     validate_only: bool = field(bool_, versions="1+", default=False)
 
 
 class CreatableTopicConfigs(Struct):
-    """Creatable topic configs."""
+    """One of the `configs` of CreatableTopicResult."""
 
     name: str = field(string, versions="5+")
     value: str | None = field(string, versions="5+", nullable="5+")
@@ -48,7 +46,7 @@ class CreatableTopicConfigs(Struct):
 
 
 class CreatableTopicResult(Struct):
-    """Creatable topic result."""
+    """One of the `topics` of CreateTopicsResponse."""
 
     name: str = field(string)
     topic_id: bytes = field(uuid, versions="7+", ignorable=True)
@@ -63,7 +61,5 @@ class CreatableTopicResult(Struct):
 
 
 class CreateTopicsResponse(Message, api_key=19, versions="2-7", flexible="5+"):
-    """CreateTopics as a response."""
-
     throttle_time_ms: int = field(int32, versions="2+", ignorable=True)
     topics: list[CreatableTopicResult] = field(array(CreatableTopicResult))

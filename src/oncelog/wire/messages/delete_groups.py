@@ -6,13 +6,11 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class DeleteGroupsRequest(Message, api_key=42, versions="0-2", flexible="2+"):
-    """DeleteGroups as a request."""
-
     groups_names: list[str] = field(array(string))
 
 
 class DeletableGroupResult(Struct):
-    """Deletable group result."""
+    """One of the `results` of DeleteGroupsResponse."""
 
     group_id: str = field(string)
     error_code: int = field(int16)
@@ -20,7 +18,5 @@ class DeletableGroupResult(Struct):
 
 
 class DeleteGroupsResponse(Message, api_key=42, versions="0-2", flexible="2+"):
-    """DeleteGroups as a response."""
-
     throttle_time_ms: int = field(int32)
     results: list[DeletableGroupResult] = field(array(DeletableGroupResult))

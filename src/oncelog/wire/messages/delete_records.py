@@ -6,28 +6,26 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class DeleteRecordsPartition(Struct):
-    """Delete records partition."""
+    """One of the `partitions` of DeleteRecordsTopic."""
 
     partition_index: int = field(int32)
     offset: int = field(int64)
 
 
 class DeleteRecordsTopic(Struct):
-    """Delete records topic."""
+    """One of the `topics` of DeleteRecordsRequest."""
 
     name: str = field(string)
     partitions: list[DeleteRecordsPartition] = field(array(DeleteRecordsPartition))
 
 
 class DeleteRecordsRequest(Message, api_key=21, versions="0-2", flexible="2+"):
-    """DeleteRecords as a request."""
-
     topics: list[DeleteRecordsTopic] = field(array(DeleteRecordsTopic))
     timeout_ms: int = field(int32)
 
 
 class DeleteRecordsPartitionResult(Struct):
-    """Delete records partition result."""
+    """One of the `partitions` of DeleteRecordsTopicResult."""
 
     partition_index: int = field(int32)
     low_watermark: int = field(int64)
@@ -35,14 +33,12 @@ class DeleteRecordsPartitionResult(Struct):
 
 
 class DeleteRecordsTopicResult(Struct):
-    """Delete records topic result."""
+    """One of the `topics` of DeleteRecordsResponse."""
 
     name: str = field(string)
     partitions: list[DeleteRecordsPartitionResult] = field(array(DeleteRecordsPartitionResult))
 
 
 class DeleteRecordsResponse(Message, api_key=21, versions="0-2", flexible="2+"):
-    """DeleteRecords as a response."""
-
     throttle_time_ms: int = field(int32)
     topics: list[DeleteRecordsTopicResult] = field(array(DeleteRecordsTopicResult))

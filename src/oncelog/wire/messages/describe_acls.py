@@ -6,8 +6,6 @@ from oncelog.wire.definition import Message, Struct, array, field, int8, int16, 
 
 
 class DescribeAclsRequest(Message, api_key=29, versions="1-3", flexible="2+"):
-    """DescribeAcls as a request."""
-
     resource_type_filter: int = field(int8)
     resource_name_filter: str | None = field(string, nullable="0+")
     pattern_type_filter: int = field(int8, versions="1+", default=3)
@@ -18,7 +16,7 @@ class DescribeAclsRequest(Message, api_key=29, versions="1-3", flexible="2+"):
 
 
 class AclDescription(Struct):
-    """Acl description."""
+    """One of the `acls` of DescribeAclsResource."""
 
     principal: str = field(string)
     host: str = field(string)
@@ -27,7 +25,7 @@ class AclDescription(Struct):
 
 
 class DescribeAclsResource(Struct):
-    """Describe acls resource."""
+    """One of the `resources` of DescribeAclsResponse."""
 
     resource_type: int = field(int8)
     resource_name: str = field(string)
@@ -36,8 +34,6 @@ class DescribeAclsResource(Struct):
 
 
 class DescribeAclsResponse(Message, api_key=29, versions="1-3", flexible="2+"):
-    """DescribeAcls as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16)
     error_message: str | None = field(string, nullable="0+")

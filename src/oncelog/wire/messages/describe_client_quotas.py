@@ -6,7 +6,7 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, float6
 
 
 class ComponentData(Struct):
-    """Component data."""
+    """One of the `components` of DescribeClientQuotasRequest."""
 
     entity_type: str = field(string)
     match_type: int = field(int8)
@@ -14,36 +14,32 @@ class ComponentData(Struct):
 
 
 class DescribeClientQuotasRequest(Message, api_key=48, versions="0-1", flexible="1+"):
-    """DescribeClientQuotas as a request."""
-
     components: list[ComponentData] = field(array(ComponentData))
     strict: bool = field(bool_)
 
 
 class EntityData(Struct):
-    """Entity data."""
+    """One of the `entity` of EntryData."""
 
     entity_type: str = field(string)
     entity_name: str | None = field(string, nullable="0+")
 
 
 class ValueData(Struct):
-    """Value data."""
+    """One of the `values` of EntryData."""
 
     key: str = field(string)
     value: float = field(float64)
 
 
 class EntryData(Struct):
-    """Entry data."""
+    """One of the `entries` of DescribeClientQuotasResponse."""
 
     entity: list[EntityData] = field(array(EntityData))
     values: list[ValueData] = field(array(ValueData))
 
 
 class DescribeClientQuotasResponse(Message, api_key=48, versions="0-1", flexible="1+"):
-    """DescribeClientQuotas as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16)
     error_message: str | None = field(string, nullable="0+")

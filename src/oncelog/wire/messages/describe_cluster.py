@@ -6,15 +6,13 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int8, 
 
 
 class DescribeClusterRequest(Message, api_key=60, versions="0-2", flexible="0+"):
-    """DescribeCluster as a request."""
-
     include_cluster_authorized_operations: bool = field(bool_)
     endpoint_type: int = field(int8, versions="1+", default=1)
     include_fenced_brokers: bool = field(bool_, versions="2+")
 
 
 class DescribeClusterBroker(Struct):
-    """Describe cluster broker."""
+    """One of the `brokers` of DescribeClusterResponse."""
 
     broker_id: int = field(int32)
     host: str = field(string)
@@ -24,8 +22,6 @@ class DescribeClusterBroker(Struct):
 
 
 class DescribeClusterResponse(Message, api_key=60, versions="0-2", flexible="0+"):
-    """DescribeCluster as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16)
     error_message: str | None = field(string, nullable="0+", default=None)

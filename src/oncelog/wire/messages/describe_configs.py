@@ -6,7 +6,7 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int8, 
 
 
 class DescribeConfigsResource(Struct):
-    """Describe configs resource."""
+    """One of the `resources` of DescribeConfigsRequest."""
 
     resource_type: int = field(int8)
     resource_name: str = field(string)
@@ -14,15 +14,13 @@ class DescribeConfigsResource(Struct):
 
 
 class DescribeConfigsRequest(Message, api_key=32, versions="1-4", flexible="4+"):
-    """DescribeConfigs as a request."""
-
     resources: list[DescribeConfigsResource] = field(array(DescribeConfigsResource))
     include_synonyms: bool = field(bool_, versions="1+", default=False)
     include_documentation: bool = field(bool_, versions="3+", default=False)
 
 
 class DescribeConfigsSynonym(Struct):
-    """Describe configs synonym."""
+    """One of the `synonyms` of DescribeConfigsResourceResult."""
 
     name: str = field(string, versions="1+")
     value: str | None = field(string, versions="1+", nullable="0+")
@@ -30,7 +28,7 @@ class DescribeConfigsSynonym(Struct):
 
 
 class DescribeConfigsResourceResult(Struct):
-    """Describe configs resource result."""
+    """One of the `configs` of DescribeConfigsResult."""
 
     name: str = field(string)
     value: str | None = field(string, nullable="0+")
@@ -45,7 +43,7 @@ class DescribeConfigsResourceResult(Struct):
 
 
 class DescribeConfigsResult(Struct):
-    """Describe configs result."""
+    """One of the `results` of DescribeConfigsResponse."""
 
     error_code: int = field(int16)
     error_message: str | None = field(string, nullable="0+")
@@ -55,7 +53,5 @@ class DescribeConfigsResult(Struct):
 
 
 class DescribeConfigsResponse(Message, api_key=32, versions="1-4", flexible="4+"):
-    """DescribeConfigs as a response."""
-
     throttle_time_ms: int = field(int32)
     results: list[DescribeConfigsResult] = field(array(DescribeConfigsResult))

@@ -6,14 +6,12 @@ from oncelog.wire.definition import Message, Struct, array, bool_, bytes_, field
 
 
 class DescribeGroupsRequest(Message, api_key=15, versions="0-6", flexible="5+"):
-    """DescribeGroups as a request."""
-
     groups: list[str] = field(array(string))
     include_authorized_operations: bool = field(bool_, versions="3+")
 
 
 class DescribedGroupMember(Struct):
-    """Described group member."""
+    """One of the `members` of DescribedGroup."""
 
     member_id: str = field(string)
     group_instance_id: str | None = field(string, versions="4+", nullable="4+", default=None, ignorable=True)
@@ -24,7 +22,7 @@ class DescribedGroupMember(Struct):
 
 
 class DescribedGroup(Struct):
-    """Described group."""
+    """One of the `groups` of DescribeGroupsResponse."""
 
     error_code: int = field(int16)
     error_message: str | None = field(string, versions="6+", nullable="6+", default=None)
@@ -37,7 +35,5 @@ class DescribedGroup(Struct):
 
 
 class DescribeGroupsResponse(Message, api_key=15, versions="0-6", flexible="5+"):
-    """DescribeGroups as a response."""
-
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)
     groups: list[DescribedGroup] = field(array(DescribedGroup))

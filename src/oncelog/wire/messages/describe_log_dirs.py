@@ -6,20 +6,18 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int16,
 
 
 class DescribableLogDirTopic(Struct):
-    """Describable log dir topic."""
+    """One of the `topics` of DescribeLogDirsRequest."""
 
     topic: str = field(string)
     partitions: list[int] = field(array(int32))
 
 
 class DescribeLogDirsRequest(Message, api_key=35, versions="1-5", flexible="2+"):
-    """DescribeLogDirs as a request."""
-
     topics: list[DescribableLogDirTopic] | None = field(array(DescribableLogDirTopic), nullable="0+")
 
 
 class DescribeLogDirsPartition(Struct):
-    """Describe log dirs partition."""
+    """One of the `partitions` of DescribeLogDirsTopic."""
 
     partition_index: int = field(int32)
     partition_size: int = field(int64)
@@ -28,14 +26,14 @@ class DescribeLogDirsPartition(Struct):
 
 
 class DescribeLogDirsTopic(Struct):
-    """Describe log dirs topic."""
+    """One of the `topics` of DescribeLogDirsResult."""
 
     name: str = field(string)
     partitions: list[DescribeLogDirsPartition] = field(array(DescribeLogDirsPartition))
 
 
 class DescribeLogDirsResult(Struct):
-    """Describe log dirs result."""
+    """One of the `results` of DescribeLogDirsResponse."""
 
     error_code: int = field(int16)
     log_dir: str = field(string)
@@ -46,8 +44,6 @@ class DescribeLogDirsResult(Struct):
 
 
 class DescribeLogDirsResponse(Message, api_key=35, versions="1-5", flexible="2+"):
-    """DescribeLogDirs as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16, versions="3+", ignorable=True)
     results: list[DescribeLogDirsResult] = field(array(DescribeLogDirsResult))

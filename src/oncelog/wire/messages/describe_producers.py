@@ -6,20 +6,18 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class TopicRequest(Struct):
-    """Topic request."""
+    """One of the `topics` of DescribeProducersRequest."""
 
     name: str = field(string)
     partition_indexes: list[int] = field(array(int32))
 
 
 class DescribeProducersRequest(Message, api_key=61, versions="0", flexible="0+"):
-    """DescribeProducers as a request."""
-
     topics: list[TopicRequest] = field(array(TopicRequest))
 
 
 class ProducerState(Struct):
-    """Producer state."""
+    """One of the `active_producers` of PartitionResponse."""
 
     producer_id: int = field(int64)
     producer_epoch: int = field(int32)
@@ -30,7 +28,7 @@ class ProducerState(Struct):
 
 
 class PartitionResponse(Struct):
-    """Partition response."""
+    """One of the `partitions` of TopicResponse."""
 
     partition_index: int = field(int32)
     error_code: int = field(int16)
@@ -39,14 +37,12 @@ class PartitionResponse(Struct):
 
 
 class TopicResponse(Struct):
-    """Topic response."""
+    """One of the `topics` of DescribeProducersResponse."""
 
     name: str = field(string)
     partitions: list[PartitionResponse] = field(array(PartitionResponse))
 
 
 class DescribeProducersResponse(Message, api_key=61, versions="0", flexible="0+"):
-    """DescribeProducers as a response."""
-
     throttle_time_ms: int = field(int32)
     topics: list[TopicResponse] = field(array(TopicResponse))

@@ -6,26 +6,24 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class PartitionData(Struct):
-    """Partition data."""
+    """One of the `partitions` of TopicData."""
 
     partition_index: int = field(int32)
 
 
 class TopicData(Struct):
-    """Topic data."""
+    """One of the `topics` of DescribeQuorumRequest."""
 
     topic_name: str = field(string)
     partitions: list[PartitionData] = field(array(PartitionData))
 
 
 class DescribeQuorumRequest(Message, api_key=55, versions="0-2", flexible="0+"):
-    """DescribeQuorum as a request."""
-
     topics: list[TopicData] = field(array(TopicData))
 
 
 class ReplicaState(Struct):
-    """Replica state."""
+    """One of `ResponsePartitionData.current_voters` and `ResponsePartitionData.observers`."""
 
     replica_id: int = field(int32)
     replica_directory_id: bytes = field(uuid, versions="2+")
@@ -35,7 +33,7 @@ class ReplicaState(Struct):
 
 
 class ResponsePartitionData(Struct):
-    """Response partition data."""
+    """One of the `partitions` of ResponseTopicData."""
 
     partition_index: int = field(int32)
     error_code: int = field(int16)
@@ -48,14 +46,14 @@ class ResponsePartitionData(Struct):
 
 
 class ResponseTopicData(Struct):
-    """Response topic data."""
+    """One of the `topics` of DescribeQuorumResponse."""
 
     topic_name: str = field(string)
     partitions: list[ResponsePartitionData] = field(array(ResponsePartitionData))
 
 
 class Listener(Struct):
-    """Listener."""
+    """One of the `listeners` of Node."""
 
     name: str = field(string, versions="2+")
     host: str = field(string, versions="2+")
@@ -63,15 +61,13 @@ class Listener(Struct):
 
 
 class Node(Struct):
-    """Node."""
+    """One of the `nodes` of DescribeQuorumResponse."""
 
     node_id: int = field(int32, versions="2+")
     listeners: list[Listener] = field(array(Listener), versions="2+")
 
 
 class DescribeQuorumResponse(Message, api_key=55, versions="0-2", flexible="0+"):
-    """DescribeQuorum as a response."""
-
     error_code: int = field(int16)
     error_message: str | None = field(string, versions="2+", nullable="2+", ignorable=True)
     topics: list[ResponseTopicData] = field(array(ResponseTopicData))

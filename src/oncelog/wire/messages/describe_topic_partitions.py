@@ -6,28 +6,26 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int16,
 
 
 class TopicRequest(Struct):
-    """Topic request."""
+    """One of the `topics` of DescribeTopicPartitionsRequest."""
 
     name: str = field(string)
 
 
 class Cursor(Struct):
-    """Cursor."""
+    """`DescribeTopicPartitionsRequest.cursor` and `DescribeTopicPartitionsResponse.next_cursor`."""
 
     topic_name: str = field(string)
     partition_index: int = field(int32)
 
 
 class DescribeTopicPartitionsRequest(Message, api_key=75, versions="0", flexible="0+"):
-    """DescribeTopicPartitions as a request."""
-
     topics: list[TopicRequest] = field(array(TopicRequest))
     response_partition_limit: int = field(int32, default=2000)
     cursor: Cursor | None = field(Cursor, nullable="0+", default=None)
 
 
 class DescribeTopicPartitionsResponsePartition(Struct):
-    """Describe topic partitions response partition."""
+    """One of the `partitions` of DescribeTopicPartitionsResponseTopic."""
 
     error_code: int = field(int16)
     partition_index: int = field(int32)
@@ -41,7 +39,7 @@ class DescribeTopicPartitionsResponsePartition(Struct):
 
 
 class DescribeTopicPartitionsResponseTopic(Struct):
-    """Describe topic partitions response topic."""
+    """One of the `topics` of DescribeTopicPartitionsResponse."""
 
     error_code: int = field(int16)
     name: str | None = field(string, nullable="0+")
@@ -54,8 +52,6 @@ class DescribeTopicPartitionsResponseTopic(Struct):
 
 
 class DescribeTopicPartitionsResponse(Message, api_key=75, versions="0", flexible="0+"):
-    """DescribeTopicPartitions as a response."""
-
     throttle_time_ms: int = field(int32, ignorable=True)
     topics: list[DescribeTopicPartitionsResponseTopic] = field(array(DescribeTopicPartitionsResponseTopic))
     next_cursor: Cursor | None = field(Cursor, nullable="0+", default=None)

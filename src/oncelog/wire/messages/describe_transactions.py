@@ -6,20 +6,18 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class DescribeTransactionsRequest(Message, api_key=65, versions="0", flexible="0+"):
-    """DescribeTransactions as a request."""
-
     transactional_ids: list[str] = field(array(string))
 
 
 class TopicData(Struct):
-    """Topic data."""
+    """One of the `topics` of TransactionState."""
 
     topic: str = field(string)
     partitions: list[int] = field(array(int32))
 
 
 class TransactionState(Struct):
-    """Transaction state."""
+    """One of the `transaction_states` of DescribeTransactionsResponse."""
 
     error_code: int = field(int16)
     transactional_id: str = field(string)
@@ -32,7 +30,5 @@ class TransactionState(Struct):
 
 
 class DescribeTransactionsResponse(Message, api_key=65, versions="0", flexible="0+"):
-    """DescribeTransactions as a response."""
-
     throttle_time_ms: int = field(int32)
     transaction_states: list[TransactionState] = field(array(TransactionState))

@@ -6,8 +6,6 @@ from oncelog.wire.definition import Message, bool_, field, int16, int32, int64, 
 
 
 class EndTxnRequest(Message, api_key=26, versions="0-5", flexible="3+"):
-    """EndTxn as a request."""
-
     transactional_id: str = field(string)
     producer_id: int = field(int64)
     producer_epoch: int = field(int16)
@@ -15,8 +13,6 @@ class EndTxnRequest(Message, api_key=26, versions="0-5", flexible="3+"):
 
 
 class EndTxnResponse(Message, api_key=26, versions="0-5", flexible="3+"):
-    """EndTxn as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16)
     producer_id: int = field(int64, versions="5+", default=-1, ignorable=True)

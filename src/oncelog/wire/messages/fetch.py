@@ -19,14 +19,14 @@ from oncelog.wire.definition import (
 
 
 class ReplicaState(Struct):
-    """Replica state."""
+    """The `replica_state` of FetchRequest."""
 
     replica_id: int = field(int32, versions="15+", default=-1)
     replica_epoch: int = field(int64, versions="15+", default=-1)
 
 
 class FetchPartition(Struct):
-    """Fetch partition."""
+    """One of the `partitions` of FetchTopic."""
 
     partition: int = field(int32)
     current_leader_epoch: int = field(int32, versions="9+", default=-1, ignorable=True)
@@ -41,7 +41,7 @@ class FetchPartition(Struct):
 
 
 class FetchTopic(Struct):
-    """Fetch topic."""
+    """One of the `topics` of FetchRequest."""
 
     topic: str = field(string, versions="0-12", ignorable=True)
     topic_id: bytes = field(uuid, versions="13+", ignorable=True)
@@ -49,7 +49,7 @@ class FetchTopic(Struct):
 
 
 class ForgottenTopic(Struct):
-    """Forgotten topic."""
+    """One of the `forgotten_topics_data` of FetchRequest."""
 
     topic: str = field(string, versions="7-12", ignorable=True)
     topic_id: bytes = field(uuid, versions="13+", ignorable=True)
@@ -57,8 +57,6 @@ class ForgottenTopic(Struct):
 
 
 class FetchRequest(Message, api_key=1, versions="4-18", flexible="12+"):
-    """Fetch as a request."""
-
     cluster_id: str | None = field(
         string, versions="12+", nullable="12+", default=None, tag=0, tagged="12+", ignorable=True
     )
@@ -76,35 +74,35 @@ class FetchRequest(Message, api_key=1, versions="4-18", flexible="12+"):
 
 
 class EpochEndOffset(Struct):
-    """Epoch end offset."""
+    """The `diverging_epoch` of PartitionData."""
 
     epoch: int = field(int32, versions="12+", default=-1)
     end_offset: int = field(int64, versions="12+", default=-1)
 
 
 class LeaderIdAndEpoch(Struct):
-    """Leader id and epoch."""
+    """The `current_leader` of PartitionData."""
 
     leader_id: int = field(int32, versions="12+", default=-1)
     leader_epoch: int = field(int32, versions="12+", default=-1)
 
 
 class SnapshotId(Struct):
-    """Snapshot id."""
+    """The `snapshot_id` of PartitionData."""
 
     end_offset: int = field(int64, default=-1)
     epoch: int = field(int32, default=-1)
 
 
 class AbortedTransaction(Struct):
-    """Aborted transaction."""
+    """One of the `aborted_transactions` of PartitionData."""
 
     producer_id: int = field(int64, versions="4+")
     first_offset: int = field(int64, versions="4+")
 
 
 class PartitionData(Struct):
-    """Partition data."""
+    """One of the `partitions` of FetchableTopicResponse."""
 
     partition_index: int = field(int32)
     error_code: int = field(int16)
@@ -122,7 +120,7 @@ class PartitionData(Struct):
 
 
 class FetchableTopicResponse(Struct):
-    """Fetchable topic response."""
+    """One of the `responses` of FetchResponse."""
 
     topic: str = field(string, versions="0-12", ignorable=True)
     topic_id: bytes = field(uuid, versions="13+", ignorable=True)
@@ -130,7 +128,7 @@ class FetchableTopicResponse(Struct):
 
 
 class NodeEndpoint(Struct):
-    """Node endpoint."""
+    """One of the `node_endpoints` of FetchResponse."""
 
     node_id: int = field(int32, versions="16+")
     host: str = field(string, versions="16+")
@@ -139,8 +137,6 @@ class NodeEndpoint(Struct):
 
 
 class FetchResponse(Message, api_key=1, versions="4-18", flexible="12+"):
-    """Fetch as a response."""
-
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)
     error_code: int = field(int16, versions="7+", ignorable=True)
     session_id: int = field(int32, versions="7+")

@@ -6,15 +6,13 @@ from oncelog.wire.definition import Message, Struct, array, field, int8, int16, 
 
 
 class FindCoordinatorRequest(Message, api_key=10, versions="0-6", flexible="3+"):
-    """FindCoordinator as a request."""
-
     key: str = field(string, versions="0-3")
     key_type: int = field(int8, versions="1+")
     coordinator_keys: list[str] = field(array(string), versions="4+")
 
 
 class Coordinator(Struct):
-    """Coordinator."""
+    """One of the `coordinators` of FindCoordinatorResponse."""
 
     key: str = field(string, versions="4+")
     node_id: int = field(int32, versions="4+")
@@ -25,8 +23,6 @@ class Coordinator(Struct):
 
 
 class FindCoordinatorResponse(Message, api_key=10, versions="0-6", flexible="3+"):
-    """FindCoordinator as a response."""
-
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)
     error_code: int = field(int16, versions="0-3")
     error_message: str | None = field(string, versions="1-3", nullable="1-3", ignorable=True)

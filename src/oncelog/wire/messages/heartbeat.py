@@ -6,8 +6,6 @@ from oncelog.wire.definition import Message, field, int16, int32, string
 
 
 class HeartbeatRequest(Message, api_key=12, versions="0-4", flexible="4+"):
-    """Heartbeat as a request."""
-
     group_id: str = field(string)
     generation_id: int = field(int32)
     member_id: str = field(string)
@@ -15,7 +13,5 @@ class HeartbeatRequest(Message, api_key=12, versions="0-4", flexible="4+"):
 
 
 class HeartbeatResponse(Message, api_key=12, versions="0-4", flexible="4+"):
-    """Heartbeat as a response."""
-
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)
     error_code: int = field(int16)

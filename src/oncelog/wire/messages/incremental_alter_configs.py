@@ -6,7 +6,7 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int8, 
 
 
 class AlterableConfig(Struct):
-    """Alterable config."""
+    """One of the `configs` of AlterConfigsResource."""
 
     name: str = field(string)
     config_operation: int = field(int8)
@@ -14,7 +14,7 @@ class AlterableConfig(Struct):
 
 
 class AlterConfigsResource(Struct):
-    """Alter configs resource."""
+    """One of the `resources` of IncrementalAlterConfigsRequest."""
 
     resource_type: int = field(int8)
     resource_name: str = field(string)
@@ -22,14 +22,12 @@ class AlterConfigsResource(Struct):
 
 
 class IncrementalAlterConfigsRequest(Message, api_key=44, versions="0-1", flexible="1+"):
-    """IncrementalAlterConfigs as a request."""
-
     resources: list[AlterConfigsResource] = field(array(AlterConfigsResource))
     validate_only: bool = field(bool_)
 
 
 class AlterConfigsResourceResponse(Struct):
-    """Alter configs resource response."""
+    """One of the `responses` of IncrementalAlterConfigsResponse."""
 
     error_code: int = field(int16)
     error_message: str | None = field(string, nullable="0+")
@@ -38,7 +36,5 @@ class AlterConfigsResourceResponse(Struct):
 
 
 class IncrementalAlterConfigsResponse(Message, api_key=44, versions="0-1", flexible="1+"):
-    """IncrementalAlterConfigs as a response."""
-
     throttle_time_ms: int = field(int32)
     responses: list[AlterConfigsResourceResponse] = field(array(AlterConfigsResourceResponse))

@@ -6,8 +6,6 @@ from oncelog.wire.definition import Message, bool_, field, int16, int32, int64, 
 
 
 class InitProducerIdRequest(Message, api_key=22, versions="0-5", flexible="2+"):
-    """InitProducerId as a request."""
-
     transactional_id: str | None = field(string, nullable="0+")
     transaction_timeout_ms: int = field(int32)
     producer_id: int = field(int64, versions="3+", default=-1)
@@ -17,8 +15,6 @@ class InitProducerIdRequest(Message, api_key=22, versions="0-5", flexible="2+"):
 
 
 class InitProducerIdResponse(Message, api_key=22, versions="0-5", flexible="2+"):
-    """InitProducerId as a response."""
-
     throttle_time_ms: int = field(int32, ignorable=True)
     error_code: int = field(int16)
     producer_id: int = field(int64, default=-1)

@@ -6,15 +6,13 @@ from oncelog.wire.definition import Message, Struct, array, bool_, bytes_, field
 
 
 class JoinGroupRequestProtocol(Struct):
-    """Join group request protocol."""
+    """One of the `protocols` of JoinGroupRequest."""
 
     name: str = field(string)
     metadata: bytes = field(bytes_)
 
 
 class JoinGroupRequest(Message, api_key=11, versions="0-9", flexible="6+"):
-    """JoinGroup as a request."""
-
     group_id: str = field(string)
     session_timeout_ms: int = field(int32)
     rebalance_timeout_ms: int = field(int32, versions="1+", default=-1, ignorable=True)
@@ -26,7 +24,7 @@ class JoinGroupRequest(Message, api_key=11, versions="0-9", flexible="6+"):
 
 
 class JoinGroupResponseMember(Struct):
-    """Join group response member."""
+    """One of the `members` of JoinGroupResponse."""
 
     member_id: str = field(string)
     group_instance_id: str | None = field(string, versions="5+", nullable="5+", default=None, ignorable=True)
@@ -34,8 +32,6 @@ class JoinGroupResponseMember(Struct):
 
 
 class JoinGroupResponse(Message, api_key=11, versions="0-9", flexible="6+"):
-    """JoinGroup as a response."""
-
     throttle_time_ms: int = field(int32, versions="2+", ignorable=True)
     error_code: int = field(int16)
     generation_id: int = field(int32, default=-1)

@@ -6,7 +6,7 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class MemberIdentity(Struct):
-    """Member identity."""
+    """One of the `members` of LeaveGroupRequest."""
 
     member_id: str = field(string, versions="3+")
     group_instance_id: str | None = field(string, versions="3+", nullable="3+", default=None)
@@ -14,15 +14,13 @@ class MemberIdentity(Struct):
 
 
 class LeaveGroupRequest(Message, api_key=13, versions="0-5", flexible="4+"):
-    """LeaveGroup as a request."""
-
     group_id: str = field(string)
     member_id: str = field(string, versions="0-2")
     members: list[MemberIdentity] = field(array(MemberIdentity), versions="3+")
 
 
 class MemberResponse(Struct):
-    """Member response."""
+    """One of the `members` of LeaveGroupResponse."""
 
     member_id: str = field(string, versions="3+")
     group_instance_id: str | None = field(string, versions="3+", nullable="3+")
@@ -30,8 +28,6 @@ class MemberResponse(Struct):
 
 
 class LeaveGroupResponse(Message, api_key=13, versions="0-5", flexible="4+"):
-    """LeaveGroup as a response."""
-
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)
     error_code: int = field(int16)
     members: list[MemberResponse] = field(array(MemberResponse), versions="3+")

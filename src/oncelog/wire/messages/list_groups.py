@@ -6,14 +6,12 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class ListGroupsRequest(Message, api_key=16, versions="0-5", flexible="3+"):
-    """ListGroups as a request."""
-
     states_filter: list[str] = field(array(string), versions="4+")
     types_filter: list[str] = field(array(string), versions="5+")
 
 
 class ListedGroup(Struct):
-    """Listed group."""
+    """One of the `groups` of ListGroupsResponse."""
 
     group_id: str = field(string)
     protocol_type: str = field(string)
@@ -22,8 +20,6 @@ class ListedGroup(Struct):
 
 
 class ListGroupsResponse(Message, api_key=16, versions="0-5", flexible="3+"):
-    """ListGroups as a response."""
-
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)
     error_code: int = field(int16)
     groups: list[ListedGroup] = field(array(ListedGroup))

@@ -6,7 +6,7 @@ from oncelog.wire.definition import Message, Struct, array, field, int8, int16, 
 
 
 class ListOffsetsPartition(Struct):
-    """List offsets partition."""
+    """One of the `partitions` of ListOffsetsTopic."""
 
     partition_index: int = field(int32)
     current_leader_epoch: int = field(int32, versions="4+", default=-1, ignorable=True)
@@ -14,15 +14,13 @@ class ListOffsetsPartition(Struct):
 
 
 class ListOffsetsTopic(Struct):
-    """List offsets topic."""
+    """One of the `topics` of ListOffsetsRequest."""
 
     name: str = field(string)
     partitions: list[ListOffsetsPartition] = field(array(ListOffsetsPartition))
 
 
 class ListOffsetsRequest(Message, api_key=2, versions="1-11", flexible="6+"):
-    """ListOffsets as a request."""
-
     replica_id: int = field(int32)
     isolation_level: int = field(int8, versions="2+")
     topics: list[ListOffsetsTopic] = field(array(ListOffsetsTopic))
@@ -30,7 +28,7 @@ class ListOffsetsRequest(Message, api_key=2, versions="1-11", flexible="6+"):
 
 
 class ListOffsetsPartitionResponse(Struct):
-    """List offsets partition response."""
+    """One of the `partitions` of ListOffsetsTopicResponse."""
 
     partition_index: int = field(int32)
     error_code: int = field(int16)
@@ -40,14 +38,12 @@ class ListOffsetsPartitionResponse(Struct):
 
 
 class ListOffsetsTopicResponse(Struct):
-    """List offsets topic response."""
+    """One of the `topics` of ListOffsetsResponse."""
 
     name: str = field(string)
     partitions: list[ListOffsetsPartitionResponse] = field(array(ListOffsetsPartitionResponse))
 
 
 class ListOffsetsResponse(Message, api_key=2, versions="1-11", flexible="6+"):
-    """ListOffsets as a response."""
-
     throttle_time_ms: int = field(int32, versions="2+", ignorable=True)
     topics: list[ListOffsetsTopicResponse] = field(array(ListOffsetsTopicResponse))

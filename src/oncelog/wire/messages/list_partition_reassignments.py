@@ -6,15 +6,13 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class ListPartitionReassignmentsTopics(Struct):
-    """List partition reassignments topics."""
+    """One of the `topics` of ListPartitionReassignmentsRequest."""
 
     name: str = field(string)
     partition_indexes: list[int] = field(array(int32))
 
 
 class ListPartitionReassignmentsRequest(Message, api_key=46, versions="0", flexible="0+"):
-    """ListPartitionReassignments as a request."""
-
     timeout_ms: int = field(int32, default=60000)
     topics: list[ListPartitionReassignmentsTopics] | None = field(
         array(ListPartitionReassignmentsTopics), nullable="0+", default=None
@@ -22,7 +20,7 @@ class ListPartitionReassignmentsRequest(Message, api_key=46, versions="0", flexi
 
 
 class OngoingPartitionReassignment(Struct):
-    """Ongoing partition reassignment."""
+    """One of the `partitions` of OngoingTopicReassignment."""
 
     partition_index: int = field(int32)
     replicas: list[int] = field(array(int32))
@@ -31,15 +29,13 @@ class OngoingPartitionReassignment(Struct):
 
 
 class OngoingTopicReassignment(Struct):
-    """Ongoing topic reassignment."""
+    """One of the `topics` of ListPartitionReassignmentsResponse."""
 
     name: str = field(string)
     partitions: list[OngoingPartitionReassignment] = field(array(OngoingPartitionReassignment))
 
 
 class ListPartitionReassignmentsResponse(Message, api_key=46, versions="0", flexible="0+"):
-    """ListPartitionReassignments as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16)
     error_message: str | None = field(string, nullable="0+")

@@ -6,8 +6,6 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class ListTransactionsRequest(Message, api_key=66, versions="0-2", flexible="0+"):
-    """ListTransactions as a request."""
-
     state_filters: list[str] = field(array(string))
     producer_id_filters: list[int] = field(array(int64))
     duration_filter: int = field(int64, versions="1+", default=-1)
@@ -15,7 +13,7 @@ class ListTransactionsRequest(Message, api_key=66, versions="0-2", flexible="0+"
 
 
 class TransactionState(Struct):
-    """Transaction state."""
+    """One of the `transaction_states` of ListTransactionsResponse."""
 
     transactional_id: str = field(string)
     producer_id: int = field(int64)
@@ -23,8 +21,6 @@ class TransactionState(Struct):
 
 
 class ListTransactionsResponse(Message, api_key=66, versions="0-2", flexible="0+"):
-    """ListTransactions as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16)
     unknown_state_filters: list[str] = field(array(string))

@@ -6,15 +6,13 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int16,
 
 
 class MetadataRequestTopic(Struct):
-    """Metadata request topic."""
+    """One of the `topics` of MetadataRequest."""
 
     topic_id: bytes = field(uuid, versions="10+", ignorable=True)
     name: str | None = field(string, nullable="10+")
 
 
 class MetadataRequest(Message, api_key=3, versions="0-13", flexible="9+"):
-    """Metadata as a request."""
-
     topics: list[MetadataRequestTopic] | None = field(array(MetadataRequestTopic), nullable="1+")
     allow_auto_topic_creation: bool = field(bool_, versions="4+", default=True)
     include_cluster_authorized_operations: bool = field(bool_, versions="8-10")
@@ -22,7 +20,7 @@ class MetadataRequest(Message, api_key=3, versions="0-13", flexible="9+"):
 
 
 class MetadataResponseBroker(Struct):
-    """Metadata response broker."""
+    """One of the `brokers` of MetadataResponse."""
 
     node_id: int = field(int32)
     host: str = field(string)
@@ -31,7 +29,7 @@ class MetadataResponseBroker(Struct):
 
 
 class MetadataResponsePartition(Struct):
-    """Metadata response partition."""
+    """One of the `partitions` of MetadataResponseTopic."""
 
     error_code: int = field(int16)
     partition_index: int = field(int32)
@@ -43,7 +41,7 @@ class MetadataResponsePartition(Struct):
 
 
 class MetadataResponseTopic(Struct):
-    """Metadata response topic."""
+    """One of the `topics` of MetadataResponse."""
 
     error_code: int = field(int16)
     name: str | None = field(string, nullable="12+")
@@ -54,8 +52,6 @@ class MetadataResponseTopic(Struct):
 
 
 class MetadataResponse(Message, api_key=3, versions="0-13", flexible="9+"):
-    """Metadata as a response."""
-
     throttle_time_ms: int = field(int32, versions="3+", ignorable=True)
     brokers: list[MetadataResponseBroker] = field(array(MetadataResponseBroker))
     cluster_id: str | None = field(string, versions="2+", nullable="2+", default=None, ignorable=True)

@@ -6,7 +6,7 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class OffsetCommitRequestPartition(Struct):
-    """Offset commit request partition."""
+    """One of the `partitions` of OffsetCommitRequestTopic."""
 
     partition_index: int = field(int32)
     committed_offset: int = field(int64)
@@ -15,7 +15,7 @@ class OffsetCommitRequestPartition(Struct):
 
 
 class OffsetCommitRequestTopic(Struct):
-    """Offset commit request topic."""
+    """One of the `topics` of OffsetCommitRequest."""
 
     name: str = field(string, versions="0-9", ignorable=True)
     topic_id: bytes = field(uuid, versions="10+", ignorable=True)
@@ -23,8 +23,6 @@ class OffsetCommitRequestTopic(Struct):
 
 
 class OffsetCommitRequest(Message, api_key=8, versions="2-10", flexible="8+"):
-    """OffsetCommit as a request."""
-
     group_id: str = field(string)
     generation_id_or_member_epoch: int = field(int32, versions="1+", default=-1, ignorable=True)
     member_id: str = field(string, versions="1+", ignorable=True)
@@ -34,14 +32,14 @@ class OffsetCommitRequest(Message, api_key=8, versions="2-10", flexible="8+"):
 
 
 class OffsetCommitResponsePartition(Struct):
-    """Offset commit response partition."""
+    """One of the `partitions` of OffsetCommitResponseTopic."""
 
     partition_index: int = field(int32)
     error_code: int = field(int16)
 
 
 class OffsetCommitResponseTopic(Struct):
-    """Offset commit response topic."""
+    """One of the `topics` of OffsetCommitResponse."""
 
     name: str = field(string, versions="0-9", ignorable=True)
     topic_id: bytes = field(uuid, versions="10+", ignorable=True)
@@ -49,7 +47,5 @@ class OffsetCommitResponseTopic(Struct):
 
 
 class OffsetCommitResponse(Message, api_key=8, versions="2-10", flexible="8+"):
-    """OffsetCommit as a response."""
-
     throttle_time_ms: int = field(int32, versions="3+", ignorable=True)
     topics: list[OffsetCommitResponseTopic] = field(array(OffsetCommitResponseTopic))

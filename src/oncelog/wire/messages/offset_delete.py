@@ -6,42 +6,38 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class OffsetDeleteRequestPartition(Struct):
-    """Offset delete request partition."""
+    """One of the `partitions` of OffsetDeleteRequestTopic."""
 
     partition_index: int = field(int32)
 
 
 class OffsetDeleteRequestTopic(Struct):
-    """Offset delete request topic."""
+    """One of the `topics` of OffsetDeleteRequest."""
 
     name: str = field(string)
     partitions: list[OffsetDeleteRequestPartition] = field(array(OffsetDeleteRequestPartition))
 
 
 class OffsetDeleteRequest(Message, api_key=47, versions="0"):
-    """OffsetDelete as a request."""
-
     group_id: str = field(string)
     topics: list[OffsetDeleteRequestTopic] = field(array(OffsetDeleteRequestTopic))
 
 
 class OffsetDeleteResponsePartition(Struct):
-    """Offset delete response partition."""
+    """One of the `partitions` of OffsetDeleteResponseTopic."""
 
     partition_index: int = field(int32)
     error_code: int = field(int16)
 
 
 class OffsetDeleteResponseTopic(Struct):
-    """Offset delete response topic."""
+    """One of the `topics` of OffsetDeleteResponse."""
 
     name: str = field(string)
     partitions: list[OffsetDeleteResponsePartition] = field(array(OffsetDeleteResponsePartition))
 
 
 class OffsetDeleteResponse(Message, api_key=47, versions="0"):
-    """OffsetDelete as a response."""
-
     error_code: int = field(int16)
     throttle_time_ms: int = field(int32, ignorable=True)
     topics: list[OffsetDeleteResponseTopic] = field(array(OffsetDeleteResponseTopic))

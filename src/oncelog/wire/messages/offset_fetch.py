@@ -6,14 +6,14 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int16,
 
 
 class OffsetFetchRequestTopic(Struct):
-    """Offset fetch request topic."""
+    """One of the `topics` of OffsetFetchRequest."""
 
     name: str = field(string, versions="0-7")
     partition_indexes: list[int] = field(array(int32), versions="0-7")
 
 
 class OffsetFetchRequestTopics(Struct):
-    """Offset fetch request topics."""
+    """One of the `topics` of OffsetFetchRequestGroup."""
 
     name: str = field(string, versions="8-9", ignorable=True)
     topic_id: bytes = field(uuid, versions="10+", ignorable=True)
@@ -21,7 +21,7 @@ class OffsetFetchRequestTopics(Struct):
 
 
 class OffsetFetchRequestGroup(Struct):
-    """Offset fetch request group."""
+    """One of the `groups` of OffsetFetchRequest."""
 
     group_id: str = field(string, versions="8+")
     member_id: str | None = field(string, versions="9+", nullable="9+", default=None, ignorable=True)
@@ -32,8 +32,6 @@ class OffsetFetchRequestGroup(Struct):
 
 
 class OffsetFetchRequest(Message, api_key=9, versions="1-10", flexible="6+"):
-    """OffsetFetch as a request."""
-
     group_id: str = field(string, versions="0-7")
     topics: list[OffsetFetchRequestTopic] | None = field(
         array(OffsetFetchRequestTopic), versions="0-7", nullable="2-7"
@@ -43,7 +41,7 @@ class OffsetFetchRequest(Message, api_key=9, versions="1-10", flexible="6+"):
 
 
 class OffsetFetchResponsePartition(Struct):
-    """Offset fetch response partition."""
+    """One of the `partitions` of OffsetFetchResponseTopic."""
 
     partition_index: int = field(int32, versions="0-7")
     committed_offset: int = field(int64, versions="0-7")
@@ -53,7 +51,7 @@ class OffsetFetchResponsePartition(Struct):
 
 
 class OffsetFetchResponseTopic(Struct):
-    """Offset fetch response topic."""
+    """One of the `topics` of OffsetFetchResponse."""
 
     name: str = field(string, versions="0-7")
     partitions: list[OffsetFetchResponsePartition] = field(
@@ -62,7 +60,7 @@ class OffsetFetchResponseTopic(Struct):
 
 
 class OffsetFetchResponsePartitions(Struct):
-    """Offset fetch response partitions."""
+    """One of the `partitions` of OffsetFetchResponseTopics."""
 
     partition_index: int = field(int32, versions="8+")
     committed_offset: int = field(int64, versions="8+")
@@ -72,7 +70,7 @@ class OffsetFetchResponsePartitions(Struct):
 
 
 class OffsetFetchResponseTopics(Struct):
-    """Offset fetch response topics."""
+    """One of the `topics` of OffsetFetchResponseGroup."""
 
     name: str = field(string, versions="8-9", ignorable=True)
     topic_id: bytes = field(uuid, versions="10+", ignorable=True)
@@ -82,7 +80,7 @@ class OffsetFetchResponseTopics(Struct):
 
 
 class OffsetFetchResponseGroup(Struct):
-    """Offset fetch response group."""
+    """One of the `groups` of OffsetFetchResponse."""
 
     group_id: str = field(string, versions="8+")
     topics: list[OffsetFetchResponseTopics] = field(array(OffsetFetchResponseTopics), versions="8+")
@@ -90,8 +88,6 @@ class OffsetFetchResponseGroup(Struct):
 
 
 class OffsetFetchResponse(Message, api_key=9, versions="1-10", flexible="6+"):
-    """OffsetFetch as a response."""
-
     throttle_time_ms: int = field(int32, versions="3+", ignorable=True)
     topics: list[OffsetFetchResponseTopic] = field(array(OffsetFetchResponseTopic), versions="0-7")
     error_code: int = field(int16, versions="2-7", ignorable=True)

@@ -6,7 +6,7 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class OffsetForLeaderPartition(Struct):
-    """Offset for leader partition."""
+    """One of the `partitions` of OffsetForLeaderTopic."""
 
     partition: int = field(int32)
     current_leader_epoch: int = field(int32, versions="2+", default=-1, ignorable=True)
@@ -14,21 +14,19 @@ class OffsetForLeaderPartition(Struct):
 
 
 class OffsetForLeaderTopic(Struct):
-    """Offset for leader topic."""
+    """One of the `topics` of OffsetForLeaderEpochRequest."""
 
     topic: str = field(string)
     partitions: list[OffsetForLeaderPartition] = field(array(OffsetForLeaderPartition))
 
 
 class OffsetForLeaderEpochRequest(Message, api_key=23, versions="2-4", flexible="4+"):
-    """OffsetForLeaderEpoch as a request."""
-
     replica_id: int = field(int32, versions="3+", default=-2, ignorable=True)
     topics: list[OffsetForLeaderTopic] = field(array(OffsetForLeaderTopic))
 
 
 class EpochEndOffset(Struct):
-    """Epoch end offset."""
+    """One of the `partitions` of OffsetForLeaderTopicResult."""
 
     error_code: int = field(int16)
     partition: int = field(int32)
@@ -37,14 +35,12 @@ class EpochEndOffset(Struct):
 
 
 class OffsetForLeaderTopicResult(Struct):
-    """Offset for leader topic result."""
+    """One of the `topics` of OffsetForLeaderEpochResponse."""
 
     topic: str = field(string)
     partitions: list[EpochEndOffset] = field(array(EpochEndOffset))
 
 
 class OffsetForLeaderEpochResponse(Message, api_key=23, versions="2-4", flexible="4+"):
-    """OffsetForLeaderEpoch as a response."""
-
     throttle_time_ms: int = field(int32, versions="2+", ignorable=True)
     topics: list[OffsetForLeaderTopicResult] = field(array(OffsetForLeaderTopicResult))

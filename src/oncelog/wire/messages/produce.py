@@ -7,14 +7,14 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class PartitionProduceData(Struct):
-    """Partition produce data."""
+    """One of the `partition_data` of TopicProduceData."""
 
     index: int = field(int32)
     records: bytes | memoryview | None = field(records, nullable="0+")
 
 
 class TopicProduceData(Struct):
-    """Topic produce data."""
+    """One of the `topic_data` of ProduceRequest."""
 
     name: str = field(string, versions="0-12", ignorable=True)
     topic_id: bytes = field(uuid, versions="13+", ignorable=True)
@@ -22,8 +22,6 @@ class TopicProduceData(Struct):
 
 
 class ProduceRequest(Message, api_key=0, versions="3-13", flexible="9+"):
-    """Produce as a request."""
-
     transactional_id: str | None = field(string, versions="3+", nullable="3+", default=None)
     acks: int = field(int16)
     timeout_ms: int = field(int32)
@@ -31,21 +29,21 @@ class ProduceRequest(Message, api_key=0, versions="3-13", flexible="9+"):
 
 
 class BatchIndexAndErrorMessage(Struct):
-    """Batch index and error message."""
+    """One of the `record_errors` of PartitionProduceResponse."""
 
     batch_index: int = field(int32, versions="8+")
     batch_index_error_message: str | None = field(string, versions="8+", nullable="8+", default=None)
 
 
 class LeaderIdAndEpoch(Struct):
-    """Leader id and epoch."""
+    """The `current_leader` of PartitionProduceResponse."""
 
     leader_id: int = field(int32, versions="10+", default=-1)
     leader_epoch: int = field(int32, versions="10+", default=-1)
 
 
 class PartitionProduceResponse(Struct):
-    """Partition produce response."""
+    """One of the `partition_responses` of TopicProduceResponse."""
 
     index: int = field(int32)
     error_code: int = field(int16)
@@ -60,7 +58,7 @@ class PartitionProduceResponse(Struct):
 
 
 class TopicProduceResponse(Struct):
-    """Topic produce response."""
+    """One of the `responses` of ProduceResponse."""
 
     name: str = field(string, versions="0-12", ignorable=True)
     topic_id: bytes = field(uuid, versions="13+", ignorable=True)
@@ -68,7 +66,7 @@ class TopicProduceResponse(Struct):
 
 
 class NodeEndpoint(Struct):
-    """Node endpoint."""
+    """One of the `node_endpoints` of ProduceResponse."""
 
     node_id: int = field(int32, versions="10+")
     host: str = field(string, versions="10+")
@@ -77,8 +75,6 @@ class NodeEndpoint(Struct):
 
 
 class ProduceResponse(Message, api_key=0, versions="3-13", flexible="9+"):
-    """Produce as a response."""
-
     responses: list[TopicProduceResponse] = field(array(TopicProduceResponse))
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)
     node_endpoints: list[NodeEndpoint] = field(array(NodeEndpoint), versions="10+", tag=0, tagged="10+")

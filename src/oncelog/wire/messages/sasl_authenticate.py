@@ -6,14 +6,10 @@ from oncelog.wire.definition import Message, bytes_, field, int16, int64, string
 
 
 class SaslAuthenticateRequest(Message, api_key=36, versions="0-2", flexible="2+"):
-    """SaslAuthenticate as a request."""
-
     auth_bytes: bytes = field(bytes_)
 
 
 class SaslAuthenticateResponse(Message, api_key=36, versions="0-2", flexible="2+"):
-    """SaslAuthenticate as a response."""
-
     error_code: int = field(int16)
     error_message: str | None = field(string, nullable="0+")
     auth_bytes: bytes = field(bytes_)

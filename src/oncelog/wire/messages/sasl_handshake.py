@@ -6,13 +6,9 @@ from oncelog.wire.definition import Message, array, field, int16, string
 
 
 class SaslHandshakeRequest(Message, api_key=17, versions="0-1"):
-    """SaslHandshake as a request."""
-
     mechanism: str = field(string)
 
 
 class SaslHandshakeResponse(Message, api_key=17, versions="0-1"):
-    """SaslHandshake as a response."""
-
     error_code: int = field(int16)
     mechanisms: list[str] = field(array(string))

@@ -6,15 +6,13 @@ from oncelog.wire.definition import Message, Struct, array, bytes_, field, int16
 
 
 class SyncGroupRequestAssignment(Struct):
-    """Sync group request assignment."""
+    """One of the `assignments` of SyncGroupRequest."""
 
     member_id: str = field(string)
     assignment: bytes = field(bytes_)
 
 
 class SyncGroupRequest(Message, api_key=14, versions="0-5", flexible="4+"):
-    """SyncGroup as a request."""
-
     group_id: str = field(string)
     generation_id: int = field(int32)
     member_id: str = field(string)
@@ -25,8 +23,6 @@ class SyncGroupRequest(Message, api_key=14, versions="0-5", flexible="4+"):
 
 
 class SyncGroupResponse(Message, api_key=14, versions="0-5", flexible="4+"):
-    """SyncGroup as a response."""
-
     throttle_time_ms: int = field(int32, versions="1+", ignorable=True)
     error_code: int = field(int16)
     protocol_type: str | None = field(string, versions="5+", nullable="5+", default=None, ignorable=True)

@@ -6,7 +6,7 @@ from oncelog.wire.definition import Message, Struct, array, field, int16, int32,
 
 
 class TxnOffsetCommitRequestPartition(Struct):
-    """Txn offset commit request partition."""
+    """One of the `partitions` of TxnOffsetCommitRequestTopic."""
 
     partition_index: int = field(int32)
     committed_offset: int = field(int64)
@@ -15,7 +15,7 @@ class TxnOffsetCommitRequestPartition(Struct):
 
 
 class TxnOffsetCommitRequestTopic(Struct):
-    """Txn offset commit request topic."""
+    """One of the `topics` of TxnOffsetCommitRequest."""
 
     name: str = field(string, versions="0-5", ignorable=True)
     topic_id: bytes = field(uuid, versions="6+", ignorable=True)
@@ -23,8 +23,6 @@ class TxnOffsetCommitRequestTopic(Struct):
 
 
 class TxnOffsetCommitRequest(Message, api_key=28, versions="0-5", flexible="3+"):
-    """TxnOffsetCommit as a request."""
-
     transactional_id: str = field(string)
     group_id: str = field(string)
     producer_id: int = field(int64)
@@ -36,14 +34,14 @@ class TxnOffsetCommitRequest(Message, api_key=28, versions="0-5", flexible="3+")
 
 
 class TxnOffsetCommitResponsePartition(Struct):
-    """Txn offset commit response partition."""
+    """One of the `partitions` of TxnOffsetCommitResponseTopic."""
 
     partition_index: int = field(int32)
     error_code: int = field(int16)
 
 
 class TxnOffsetCommitResponseTopic(Struct):
-    """Txn offset commit response topic."""
+    """One of the `topics` of TxnOffsetCommitResponse."""
 
     name: str = field(string, versions="0-5", ignorable=True)
     topic_id: bytes = field(uuid, versions="6+", ignorable=True)
@@ -51,7 +49,5 @@ class TxnOffsetCommitResponseTopic(Struct):
 
 
 class TxnOffsetCommitResponse(Message, api_key=28, versions="0-5", flexible="3+"):
-    """TxnOffsetCommit as a response."""
-
     throttle_time_ms: int = field(int32)
     topics: list[TxnOffsetCommitResponseTopic] = field(array(TxnOffsetCommitResponseTopic))

@@ -6,7 +6,7 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int8, 
 
 
 class FeatureUpdateKey(Struct):
-    """Feature update key."""
+    """One of the `feature_updates` of UpdateFeaturesRequest."""
 
     feature: str = field(string)
     max_version_level: int = field(int16)
@@ -15,15 +15,13 @@ class FeatureUpdateKey(Struct):
 
 
 class UpdateFeaturesRequest(Message, api_key=57, versions="0-2", flexible="0+"):
-    """UpdateFeatures as a request."""
-
     timeout_ms: int = field(int32, default=60000)
     feature_updates: list[FeatureUpdateKey] = field(array(FeatureUpdateKey))
     validate_only: bool = field(bool_, versions="1+", default=False)
 
 
 class UpdatableFeatureResult(Struct):
-    """Updatable feature result."""
+    """One of the `results` of UpdateFeaturesResponse."""
 
     feature: str = field(string)
     error_code: int = field(int16)
@@ -31,8 +29,6 @@ class UpdatableFeatureResult(Struct):
 
 
 class UpdateFeaturesResponse(Message, api_key=57, versions="0-2", flexible="0+"):
-    """UpdateFeatures as a response."""
-
     throttle_time_ms: int = field(int32)
     error_code: int = field(int16)
     error_message: str | None = field(string, nullable="0+")

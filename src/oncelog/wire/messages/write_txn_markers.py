@@ -6,14 +6,14 @@ from oncelog.wire.definition import Message, Struct, array, bool_, field, int8, 
 
 
 class WritableTxnMarkerTopic(Struct):
-    """Writable txn marker topic."""
+    """One of the `topics` of WritableTxnMarker."""
 
     name: str = field(string)
     partition_indexes: list[int] = field(array(int32))
 
 
 class WritableTxnMarker(Struct):
-    """Writable txn marker."""
+    """One of the `markers` of WriteTxnMarkersRequest."""
 
     producer_id: int = field(int64)
     producer_epoch: int = field(int16)
@@ -24,33 +24,29 @@ class WritableTxnMarker(Struct):
 
 
 class WriteTxnMarkersRequest(Message, api_key=27, versions="1-2", flexible="1+"):
-    """WriteTxnMarkers as a request."""
-
     markers: list[WritableTxnMarker] = field(array(WritableTxnMarker))
 
 
 class WritableTxnMarkerPartitionResult(Struct):
-    """Writable txn marker partition result."""
+    """One of the `partitions` of WritableTxnMarkerTopicResult."""
 
     partition_index: int = field(int32)
     error_code: int = field(int16)
 
 
 class WritableTxnMarkerTopicResult(Struct):
-    """Writable txn marker topic result."""
+    """One of the `topics` of WritableTxnMarkerResult."""
 
     name: str = field(string)
     partitions: list[WritableTxnMarkerPartitionResult] = field(array(WritableTxnMarkerPartitionResult))
 
 
 class WritableTxnMarkerResult(Struct):
-    """Writable txn marker result."""
+    """One of the `markers` of WriteTxnMarkersResponse."""
 
     producer_id: int = field(int64)
     topics: list[WritableTxnMarkerTopicResult] = field(array(WritableTxnMarkerTopicResult))
 
 
 class WriteTxnMarkersResponse(Message, api_key=27, versions="1-2", flexible="1+"):
-    """WriteTxnMarkers as a response."""
-
     markers: list[WritableTxnMarkerResult] = field(array(WritableTxnMarkerResult))
