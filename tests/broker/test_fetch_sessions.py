@@ -35,6 +35,19 @@ def test_an_update_changes_the_offset_and_keeps_what_was_shown() -> None:
     assert list(session.partitions) == [("t", 0), ("t", 1)]
 
 
+def test_a_session_that_outgrows_the_room_of_all_is_closed() -> None:
+    sessions = FetchSessions(partitions_max=3)
+    first, second = sessions.open(False, 0.0), sessions.open(False, 0.0)
+    assert first is not None
+    assert second is not None
+    assert sessions.update(first, [wanted("t", 0), wanted("t", 1)])
+    assert sessions.update(second, [wanted("t", 0)])
+    assert sessions.update(second, [wanted("t", 0, offset=5)]), "it asks for no more than before"
+    assert not sessions.update(second, [wanted("t", 1)])
+    assert sessions.get(second.id) is None
+    assert sessions.get(first.id) is first
+
+
 def test_partitions_with_data_move_to_the_end() -> None:
     session = FetchSession(7, uses_topic_ids=False, now_s=0.0)
     session.update([wanted("t", 0), wanted("t", 1)])

@@ -257,6 +257,9 @@ class Sweep:
                 if sent >= renew_at:
                     renew_at += RENEW_AFTER_FRAMES
                     self._renew()
+        except KeyboardInterrupt:
+            # Enough: the table tells of those that were sent.
+            sent -= len(self._attackers) - len(idle)
         finally:
             for attacker in self._attackers:
                 self._drop(attacker)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 SESSIONS_MAX = 1000
+PARTITIONS_MAX = 500_000
+"""Of all sessions together, about 300 bytes each."""
 STALE_AFTER_S = 120.0
 EPOCH_MAX = 2**31 - 1
 
@@ -55,8 +57,9 @@ class FetchSession:
         self.epoch = 1 if self.epoch == EPOCH_MAX else self.epoch + 1
         self.last_used_s = now_s
 
-    def update(self, wanted: Iterable[PartitionFetch]) -> None:
-        """Add partitions, or change what is wanted of those that are there."""
+    def update(self, wanted: Iterable[PartitionFetch]) -> bool:
+        """Add partitions, or change what is wanted of those that are there. Whether there are more now."""
+        before = len(self.partitions)
         for new in wanted:
             known = self.partitions.get(new.key)
             if known is None:
@@ -66,6 +69,7 @@ class FetchSession:
             known.partition_max_bytes = new.partition_max_bytes
             known.current_leader_epoch = new.current_leader_epoch
             known.last_fetched_epoch = new.last_fetched_epoch
+        return len(self.partitions) > before
 
     def forget(self, keys: Iterable[PartitionKey]) -> None:
         for key in keys:
@@ -79,11 +83,15 @@ class FetchSession:
 
 
 class FetchSessions:
-    """The sessions of one broker, at most `sessions_max`; the longest unused stale one gives way to a new."""
+    """The sessions of one broker, at most `sessions_max`; the longest unused stale one gives way to a new.
 
-    def __init__(self, sessions_max: int = SESSIONS_MAX) -> None:
+    partitions_max: of all sessions together; the session that grows beyond it ends.
+    """
+
+    def __init__(self, sessions_max: int = SESSIONS_MAX, partitions_max: int = PARTITIONS_MAX) -> None:
         self._sessions: dict[int, FetchSession] = {}
         self._sessions_max = sessions_max
+        self._partitions_max = partitions_max
         self._last_id = 0
 
     def open(self, uses_topic_ids: bool, now_s: float) -> FetchSession | None:
@@ -96,6 +104,17 @@ class FetchSessions:
         session = FetchSession(self._last_id, uses_topic_ids, now_s)
         self._sessions[session.id] = session
         return session
+
+    def update(self, session: FetchSession, wanted: Iterable[PartitionFetch]) -> bool:
+        """Take over what a client wants; False when its session grew too large and was closed for it."""
+        has_grown = session.update(wanted)
+        if has_grown and self._partition_count() > self._partitions_max:
+            self.close(session.id)
+            return False
+        return True
+
+    def _partition_count(self) -> int:
+        return sum(len(session.partitions) for session in self._sessions.values())
 
     def get(self, session_id: int) -> FetchSession | None:
         return self._sessions.get(session_id)

@@ -50,7 +50,9 @@ def handle(context: Context, request: FetchRequest, respond: Respond) -> None:
             respond(FetchResponse(error_code=error, responses=[]))
             return
         session.forget(_forgotten(request, by_id))
-        session.update(named.values())
+        if not sessions.update(session, named.values()):
+            respond(FetchResponse(error_code=ErrorCode.FETCH_SESSION_ID_NOT_FOUND, responses=[]))
+            return
         session.advance(now_s)
         if not session.partitions:
             sessions.close(session.id)
@@ -62,8 +64,8 @@ def handle(context: Context, request: FetchRequest, respond: Respond) -> None:
             sessions.close(request.session_id)
         if request.session_epoch == NEW_SESSION_EPOCH and named:
             session = sessions.open(by_id, now_s)
-            if session is not None:
-                session.update(named.values())
+            if session is not None and not sessions.update(session, named.values()):
+                session = None
     wanted = list(session.partitions.values()) if session is not None else list(named.values())
     lists_aborted = request.isolation_level == READ_COMMITTED
 
