@@ -40,7 +40,7 @@ class AddPartitionsToTxnPartitionResult(Struct):
 
 
 class AddPartitionsToTxnTopicResult(Struct):
-    """One of `AddPartitionsToTxnResult.topic_results` and `AddPartitionsToTxnResponse.results_by_topic_v3_and_below`."""
+    """A topic of one transaction (v0-3), or of one among several."""
 
     name: str = field(string)
     results_by_partition: list[AddPartitionsToTxnPartitionResult] = field(
