@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oncelog.broker.deadlines import Deadlines
-from oncelog.broker.disk_space import CHECK_AFTER_BYTES, DiskSpace
+from oncelog.broker.disk_space import DiskSpace
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.init_producer_id import InitProducerIdRequest
 from tests.support.batches import batch
@@ -43,12 +43,12 @@ def test_it_looks_again_when_much_was_written() -> None:
     disk = Disk(1000)
     space = asyncio.run(watch(disk))
     disk.left = 999
-    space.wrote(CHECK_AFTER_BYTES - 1)
+    space.wrote(249)
     assert (disk.looks, space.is_nearly_full) == (1, False)
     space.wrote(1)
     assert (disk.looks, space.is_nearly_full) == (2, True)
     disk.left = 1000
-    space.wrote(CHECK_AFTER_BYTES)
+    space.wrote(250)
     assert not space.is_nearly_full
 
 

@@ -14,6 +14,7 @@ log = logging.getLogger("oncelog.disk")
 
 CHECK_INTERVAL_MS = 1000
 CHECK_AFTER_BYTES = 32 << 20
+"""Or a quarter of the reserve, where that is less."""
 
 
 class DiskSpace:
@@ -29,12 +30,13 @@ class DiskSpace:
         self._free_bytes_min = free_bytes_min
         self._deadlines = deadlines
         self._unseen_bytes = 0
+        self._unseen_bytes_max = min(CHECK_AFTER_BYTES, free_bytes_min // 4)
         self._check_and_repeat()
 
     def wrote(self, size_bytes: int) -> None:
         """So much more has gone to the journal."""
         self._unseen_bytes += size_bytes
-        if self._unseen_bytes >= CHECK_AFTER_BYTES:
+        if self._unseen_bytes >= self._unseen_bytes_max:
             self._check()
 
     def _check_and_repeat(self) -> None:

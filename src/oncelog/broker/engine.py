@@ -299,13 +299,17 @@ class Engine:
 
     # --- the end ---
 
+    async def settle(self) -> None:
+        """Wait until everything decided is durable, or the engine has failed."""
+        while self.failure is None and not self._idle.is_set():
+            await self._idle.wait()
+
     async def close(self) -> None:
         """Wait until everything decided is durable and seal the journal. Decides nothing afterwards."""
         if self._seal_timer is not None:
             self._seal_timer.cancel()
             self._seal_timer = None
-        while self.failure is None and not self._idle.is_set():
-            await self._idle.wait()
+        await self.settle()
         if self.failure is None and self._sealed_position != self.durable_position:
             self._write_seal()
             await self._idle.wait()

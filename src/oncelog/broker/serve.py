@@ -15,14 +15,12 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
+from oncelog.broker.assembly import CannotStart, assemble, listen, new_loop
 from oncelog.broker.broker import Broker
-from oncelog.broker.clock import SystemClock
 from oncelog.broker.options import Options
 from oncelog.broker.recovery import Replayed, replay
-from oncelog.broker.registry import Registry
 from oncelog.broker.server import Server
 from oncelog.disk.real import RealDisk
 from oncelog.journal import JournalError
@@ -42,10 +40,6 @@ EXIT_CANNOT_START = 3
 PROGRESS_INTERVAL_S = 1.0
 
 
-class CannotStart(Exception):
-    """Why this process cannot serve this directory, as a sentence for its operator."""
-
-
 def run(options: Options) -> int:
     """Serve until a signal or a failure; returns the process's exit code."""
     logging.basicConfig(
@@ -56,21 +50,11 @@ def run(options: Options) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _raise_open_files_limit()
     try:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(_serve(options))
     except (CannotStart, JournalError) as reason:
         print(f"oncelog cannot start: {reason}", file=sys.stderr)
         return EXIT_CANNOT_START
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where it is installed, else plain asyncio."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
 
 
 def _raise_open_files_limit() -> None:
@@ -87,6 +71,10 @@ async def _serve(options: Options) -> int:
         if not stop.done():
             stop.set_result(code)
 
+    def failed(reason: BaseException) -> None:
+        log.critical("stopping, nothing more is acknowledged: %r", reason)
+        finish(EXIT_FAILED)
+
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, finish, EXIT_OK)
     disk = RealDisk()
@@ -100,7 +88,19 @@ async def _serve(options: Options) -> int:
     try:
         state = State(options.machine_limits())
         replayed = _replay(state, journal)
-        broker, server = await _start(options, state, journal, replayed, loop, finish)
+        broker = assemble(
+            options,
+            state,
+            journal,
+            loop,
+            cluster_id=journal.cluster_id,
+            age_ms=replayed.age_ms,
+            reader=Reader(
+                journal, PayloadCache(options.payload_cache_bytes_max), post=loop.call_soon_threadsafe
+            ),
+            on_failure=failed,
+        )
+        server = await listen(broker, options, loop)
         gc.collect()
         gc.freeze()
         print(_ready_line(server, broker, journal, replayed), flush=True)
@@ -111,50 +111,6 @@ async def _serve(options: Options) -> int:
         return code
     finally:
         journal.close()
-
-
-async def _start(
-    options: Options,
-    state: State,
-    journal: FileJournal,
-    replayed: Replayed,
-    loop: asyncio.AbstractEventLoop,
-    finish: Callable[[int], None],
-) -> tuple[Broker, Server]:
-    def failed(reason: BaseException) -> None:
-        log.critical("stopping, nothing more is acknowledged: %r", reason)
-        finish(EXIT_FAILED)
-
-    reader = Reader(journal, PayloadCache(options.payload_cache_bytes_max), post=loop.call_soon_threadsafe)
-    broker = Broker(
-        options,
-        state,
-        journal,
-        reader,
-        Registry.load(),
-        SystemClock(),
-        loop,
-        cluster_id=journal.cluster_id,
-        age_ms=replayed.age_ms,
-        random_bytes=os.urandom,
-        on_failure=failed,
-    )
-    server = Server(
-        broker,
-        loop,
-        options.connection_limits(),
-        options.listen_host,
-        options.listen_port,
-        options.advertised,
-    )
-    try:
-        await server.start()
-    except OSError as error:
-        raise CannotStart(
-            f"cannot listen on {options.listen_host}:{options.listen_port}: {error.strerror or error}; "
-            "choose another address with --listen HOST:PORT (port 0 picks a free one)"
-        ) from error
-    return broker, server
 
 
 def _replay(state: State, journal: FileJournal) -> Replayed:

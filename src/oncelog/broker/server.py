@@ -64,6 +64,12 @@ class Server:
         self._sweep_timer = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
         await self._server.start_serving()
 
+    def hand_over(self, broker: Broker) -> None:
+        """Go on listening for another broker; the connections of the one before are closed."""
+        close_all(self._connections.values())
+        self._broker = broker
+        broker.engine.flush_after_release(self.flush)
+
     async def close(self) -> None:
         """Stop listening and close every connection."""
         if self._sweep_timer is not None:

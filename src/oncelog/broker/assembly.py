@@ -1,0 +1,80 @@
+"""A broker and its listener, put together on a journal: for `oncelog serve` and for embedding programs.
+
+Knows no signals, no logging set-up and nothing else that is global to a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from oncelog.broker.broker import Broker
+from oncelog.broker.clock import SystemClock
+from oncelog.broker.options import Options
+from oncelog.broker.registry import Registry
+from oncelog.broker.server import Server
+from oncelog.journal import Journal
+from oncelog.machine.state import State
+from oncelog.store.level0 import Reader
+
+
+class CannotStart(Exception):
+    """Why a broker cannot be started like this, as a sentence for its operator."""
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop where it is installed, else plain asyncio."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def assemble(
+    options: Options,
+    state: State,
+    journal: Journal,
+    loop: asyncio.AbstractEventLoop,
+    *,
+    cluster_id: str,
+    age_ms: int,
+    reader: Reader,
+    on_failure: Callable[[BaseException], None],
+) -> Broker:
+    """A broker on a journal that was replayed into `state`."""
+    return Broker(
+        options,
+        state,
+        journal,
+        reader,
+        Registry.load(),
+        SystemClock(),
+        loop,
+        cluster_id=cluster_id,
+        age_ms=age_ms,
+        random_bytes=os.urandom,
+        on_failure=on_failure,
+    )
+
+
+async def listen(broker: Broker, options: Options, loop: asyncio.AbstractEventLoop) -> Server:
+    """The broker's listener, started. Raises CannotStart where the address cannot be had."""
+    server = Server(
+        broker,
+        loop,
+        options.connection_limits(),
+        options.listen_host,
+        options.listen_port,
+        options.advertised,
+    )
+    try:
+        await server.start()
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {options.listen_host}:{options.listen_port}: {error.strerror or error}; "
+            "choose another address with --listen HOST:PORT (port 0 picks a free one)"
+        ) from error
+    return server

@@ -1,0 +1,313 @@
+"""A broker inside a Python program: `oncelog.Broker`, in a thread and a loop of its own.
+
+Blocking clients and clients on the program's own loop work with it alike, for it shares nothing with either.
+It changes nothing that is global to its process: no signal handlers, no event loop policy, no logging set-up,
+no collector or interpreter settings. Must not know what tests do with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import threading
+from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+from oncelog.broker.assembly import CannotStart, assemble, listen, new_loop
+from oncelog.broker.broker import Broker as BrokerCore
+from oncelog.broker.engine import EngineFailed
+from oncelog.broker.options import Options, UsageError, parse_address, suggestion
+from oncelog.broker.recovery import replay
+from oncelog.broker.server import Server
+from oncelog.disk.real import RealDisk
+from oncelog.disk.workers import InlineWorker
+from oncelog.journal import Journal, JournalError
+from oncelog.journal.file import FileJournal
+from oncelog.journal.memory import MemoryJournal
+from oncelog.machine.commands import CreateTopic
+from oncelog.machine.state import State
+from oncelog.store.level0 import PayloadCache, Reader
+from oncelog.wire.errors import ErrorCode
+
+__all__ = ["Broker", "BrokerFailed", "CannotStart", "JournalError", "Snapshot", "UsageError"]
+
+MEMORY_BYTES_MAX = 1 << 30
+REQUEST_BYTES_MAX = 100 << 20
+MEMORY_RESERVE_SHARE = 8
+"""One part in so many is kept for what must go on when the rest is used up (ends of transactions, offsets) and
+for requests that were accepted while there was room. No request may be larger than half of it."""
+
+T = TypeVar("T")
+
+
+class BrokerFailed(RuntimeError):
+    """An embedded broker has stopped for good; the message and the cause say why. The program goes on."""
+
+
+class Snapshot(NamedTuple):
+    """What a broker in memory can be brought back to."""
+
+    next_position: int
+    age_ms: int
+    broker_id: int
+
+
+class Broker:
+    """A broker for this program: `with Broker() as broker` or `async with Broker() as broker`.
+
+    data: a data directory, durable as `oncelog serve` has it; None keeps everything in memory, at most
+        `memory_bytes_max`, beyond which appending is refused as on a full disk.
+    listen: HOST:PORT; port 0 lets the system pick one, which `bootstrap` names.
+    topics: topics to create where they are missing: names, or names with their partitions.
+    options: those of `oncelog serve` (docs/options.md) by their Python names. An empty group's first
+        rebalance waits for nobody here, unless group_initial_rebalance_delay_ms says otherwise.
+
+    Raises UsageError for what cannot be meant, CannotStart and JournalError from start.
+    """
+
+    def __init__(
+        self,
+        data: str | os.PathLike[str] | None = None,
+        *,
+        listen: str = "127.0.0.1:0",
+        topics: Mapping[str, int] | Iterable[str] = (),
+        memory_bytes_max: int = MEMORY_BYTES_MAX,
+        **options: Any,
+    ) -> None:
+        self._is_in_memory = data is None
+        self._memory_bytes_max = memory_bytes_max
+        self._topics = dict(topics) if isinstance(topics, Mapping) else dict.fromkeys(topics, 1)
+        if self._is_in_memory:
+            reserve_bytes = memory_bytes_max // MEMORY_RESERVE_SHARE
+            options.setdefault("disk_reserve_bytes", reserve_bytes)
+            options.setdefault("socket_request_max_bytes", min(REQUEST_BYTES_MAX, reserve_bytes // 2))
+        options.setdefault("group_initial_rebalance_delay_ms", 0)
+        self._options = _options(data, listen, options)
+        self._thread: threading.Thread | None = None
+        self._started: Future[None] = Future()
+        self._ended: Future[None] = Future()
+        self._failure: BaseException | None = None
+        # Of the broker's thread.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._journal: Journal | None = None
+        self._core: BrokerCore | None = None
+        self._server: Server | None = None
+
+    # --- what a program asks ---
+
+    @property
+    def bootstrap(self) -> str:
+        """HOST:PORT for clients to connect to."""
+        assert self._server is not None, "the broker was not started"
+        host, port = self._server.advertised_address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the broker has stopped for good, if it has."""
+        return self._failure
+
+    def snapshot(self) -> Snapshot:
+        """A state to come back to with `restore`. Only in memory. Raises BrokerFailed."""
+        return self._call(self._take_snapshot)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Be as at the snapshot: what came after is gone, connections are closed, the address stays.
+
+        Takes time with what the log holds; milliseconds for a small one. Raises BrokerFailed.
+        """
+        if snapshot.broker_id != id(self):
+            raise UsageError("this snapshot was taken of another broker")
+        self._call(lambda: self._go_back(snapshot))
+
+    # --- starting and stopping ---
+
+    def start(self) -> Self:
+        """Start, and return when clients can connect."""
+        self._begin()
+        self._started.result()
+        return self
+
+    def stop(self) -> None:
+        """Stop cleanly; idempotent. Raises BrokerFailed when the broker had failed before."""
+        self._ask_to_stop()
+        if self._thread is not None:
+            self._ended.result()
+        self._raise_failure()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        except BrokerFailed:
+            if error is None:
+                raise
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        await asyncio.wrap_future(self._started)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ask_to_stop()
+        await asyncio.wrap_future(self._ended)
+        if error is None:
+            self._raise_failure()
+
+    def _begin(self) -> None:
+        if self._thread is not None:
+            raise UsageError("a broker is started once; make another one")
+        self._thread = threading.Thread(target=self._run, name="oncelog-broker", daemon=True)
+        self._thread.start()
+
+    def _ask_to_stop(self) -> None:
+        loop, stop = self._loop, self._stop
+        if loop is not None and stop is not None and not self._ended.done():
+            try:
+                loop.call_soon_threadsafe(stop.set)
+            except RuntimeError:
+                # Its loop has been closed: it ended meanwhile.
+                return
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise BrokerFailed(f"the broker has stopped: {self._failure}") from self._failure
+
+    def _call(self, job: Callable[[], Awaitable[T]]) -> T:
+        """Run a coroutine in the broker's thread and wait for it."""
+        self._raise_failure()
+        if self._loop is None or self._ended.done():
+            raise UsageError("the broker is not running")
+
+        async def run() -> T:
+            return await job()
+
+        try:
+            return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+        except EngineFailed as failed:
+            raise BrokerFailed(f"the broker has stopped: {failed}") from failed
+
+    # --- the broker's thread ---
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as failed:
+            if not self._started.done():
+                self._started.set_exception(failed)
+            elif self._failure is None:
+                self._failure = failed
+        finally:
+            self._ended.set_result(None)
+
+    async def _serve(self) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._journal, cluster_id = self._open_journal(loop)
+        try:
+            self._core = self._replayed_core(cluster_id, age_ms=None)
+            self._create_topics(self._core)
+            self._server = await listen(self._core, self._options, loop)
+            self._started.set_result(None)
+            await self._stop.wait()
+            await self._server.close()
+            await self._core.close()
+            self._core.reader.close()
+        finally:
+            self._journal.close()
+
+    def _open_journal(self, loop: asyncio.AbstractEventLoop) -> tuple[Journal, str]:
+        if self._is_in_memory:
+            cluster_id = urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+            return MemoryJournal(loop.call_soon, self._memory_bytes_max), cluster_id
+        journal = FileJournal.open(
+            RealDisk(),
+            self._options.data,
+            post=loop.call_soon_threadsafe,
+            file_bytes_max=self._options.journal_file_bytes_max,
+            random_bytes=os.urandom,
+        )
+        return journal, journal.cluster_id
+
+    def _replayed_core(self, cluster_id: str, age_ms: int | None) -> BrokerCore:
+        """A broker of what the journal holds."""
+        assert self._journal is not None
+        assert self._loop is not None
+        state = State(self._options.machine_limits())
+        replayed = replay(state, self._journal.replay())
+        return assemble(
+            self._options,
+            state,
+            self._journal,
+            self._loop,
+            cluster_id=cluster_id,
+            age_ms=replayed.age_ms if age_ms is None else age_ms,
+            reader=self._reader(self._journal, self._loop),
+            on_failure=self._failed,
+        )
+
+    def _reader(self, journal: Journal, loop: asyncio.AbstractEventLoop) -> Reader:
+        """In memory nothing waits, and the cache holds the journal's own payloads."""
+        if not isinstance(journal, MemoryJournal):
+            cache = PayloadCache(self._options.payload_cache_bytes_max)
+            return Reader(journal, cache, post=loop.call_soon_threadsafe)
+        cache = PayloadCache(self._memory_bytes_max)
+        for position, payload in journal.payloads():
+            cache.put(position, payload)
+        return Reader(journal, cache, post=loop.call_soon, worker=InlineWorker())
+
+    def _create_topics(self, core: BrokerCore) -> None:
+        for name, partitions in self._topics.items():
+            if core.state.topic_named(name) is None:
+                reply = core.engine.execute(CreateTopic(core.random_uuid(), name, partitions))
+                if reply.error:
+                    reason = ErrorCode(reply.error).name
+                    raise UsageError(f"the topic {name!r} with {partitions} partitions: {reason}")
+
+    def _failed(self, reason: BaseException) -> None:
+        """Close every connection and refuse everything; the program is told where it asks next."""
+        self._failure = reason
+        if self._stop is not None:
+            self._stop.set()
+
+    async def _take_snapshot(self) -> Snapshot:
+        if not isinstance(self._journal, MemoryJournal):
+            raise UsageError("only a broker in memory (data=None) has snapshots")
+        assert self._core is not None
+        await self._core.engine.settle()
+        return Snapshot(self._journal.next_position, self._core.engine.age_ms(), id(self))
+
+    async def _go_back(self, snapshot: Snapshot) -> None:
+        assert isinstance(self._journal, MemoryJournal)
+        assert self._core is not None
+        assert self._server is not None
+        before = self._core
+        await before.close()
+        before.reader.close()
+        self._journal.cut_back(snapshot.next_position)
+        self._core = self._replayed_core(before.cluster_id, snapshot.age_ms)
+        self._server.hand_over(self._core)
+
+
+def _options(data: str | os.PathLike[str] | None, listen: str, given: Mapping[str, Any]) -> Options:
+    names = [field.name for field in dataclasses.fields(Options)]
+    for name in given:
+        if name not in names:
+            raise UsageError(f"there is no option {name}{suggestion(name, names)}")
+    try:
+        address = parse_address(listen)
+    except ValueError as wrong:
+        raise UsageError(f"listen={listen!r} {wrong}") from None
+    return Options(data="" if data is None else os.fspath(data), listen=address, **given)

@@ -1,0 +1,234 @@
+"""A broker inside the test's own process: it starts, serves clients of every kind, and leaves no trace."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import kafka
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from confluent_kafka import Producer
+
+import oncelog
+from oncelog import embedded
+from oncelog.broker.options import UsageError
+from oncelog.journal import EntryToWrite, JournalError, JournalErrorKind, Written
+from oncelog.journal.memory import MemoryJournal
+from oncelog.wire.errors import ErrorCode
+from tests.support.batches import batch
+from tests.support.raw import RawConnection
+from tests.support.speaking import (
+    TransactionalProducer,
+    committed_offset,
+    log_end_offset,
+    produce,
+    produce_request,
+    stored_batches,
+)
+from tests.support.topics import create_topic
+
+
+def send(broker: oncelog.Broker, topic: str, *values: bytes) -> None:
+    """By confluent-kafka, which has threads of its own and blocks its caller."""
+    errors: list[Any] = []
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
+    for value in values:
+        producer.produce(topic, value, partition=0, on_delivery=lambda error, _: errors.append(error))
+    assert producer.flush(10) == 0
+    assert errors == [None] * len(values)
+
+
+def poll_one(broker: oncelog.Broker, topic: str) -> bytes:
+    """By kafka-python, whose poll() runs in the caller's thread."""
+    consumer = kafka.KafkaConsumer(
+        topic, bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest", group_id=None
+    )
+    try:
+        found: dict[Any, list[Any]] = {}
+        while not found:
+            found = consumer.poll(timeout_ms=5000, max_records=1)
+        ((record,),) = found.values()
+        return bytes(record.value)
+    finally:
+        consumer.close()
+
+
+def test_blocking_clients_in_a_with_block() -> None:
+    with oncelog.Broker(topics=["orders"]) as broker:
+        send(broker, "orders", b"one")
+        assert poll_one(broker, "orders") == b"one"
+
+
+def test_blocking_clients_inside_an_async_function_return() -> None:
+    async def main() -> None:
+        async with oncelog.Broker(topics=["orders"]) as broker:
+            send(broker, "orders", b"one")
+            assert poll_one(broker, "orders") == b"one"
+
+    asyncio.run(main())
+
+
+def test_a_client_on_the_programs_own_loop() -> None:
+    async def main() -> None:
+        async with oncelog.Broker(topics={"orders": 2}) as broker:
+            async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
+                await producer.send_and_wait("orders", b"one", partition=1)
+            async with AIOKafkaConsumer(
+                "orders", bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest"
+            ) as consumer:
+                assert (await consumer.getone()).value == b"one"
+
+    asyncio.run(main())
+
+
+def test_it_changes_nothing_global() -> None:
+    def facts() -> list[Any]:
+        return [
+            gc.isenabled(),
+            gc.get_threshold(),
+            gc.get_freeze_count(),
+            sys.getswitchinterval(),
+            {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)},
+            asyncio.get_event_loop_policy(),
+            list(logging.getLogger().handlers),
+            logging.getLogger().level,
+            logging.getLogger("oncelog").handlers,
+        ]
+
+    before, threads_before = facts(), threading.active_count()
+    with oncelog.Broker() as broker:
+        create_topic(broker.bootstrap, "t", 1, {})
+        assert facts() == before
+    assert facts() == before
+    assert threading.active_count() == threads_before
+
+
+def test_importing_the_package_loads_no_broker() -> None:
+    program = "import sys, oncelog; print(any(name.startswith('oncelog.broker') for name in sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", program]) == b"False\n"
+
+
+def test_a_data_directory_outlives_the_broker(tmp_path: Path) -> None:
+    for value in (b"first", b"second"):
+        with oncelog.Broker(tmp_path / "data", topics=["kept"]) as broker:
+            send(broker, "kept", value)
+    with oncelog.Broker(tmp_path / "data") as broker:
+        connection = RawConnection(broker.bootstrap)
+        assert log_end_offset(connection, "kept") == 2
+        connection.close()
+
+
+def test_a_second_broker_on_a_directory_is_refused(tmp_path: Path) -> None:
+    with (
+        oncelog.Broker(tmp_path / "data"),
+        pytest.raises(JournalError, match="is in use"),
+        oncelog.Broker(tmp_path / "data"),
+    ):
+        pass
+
+
+def test_a_full_memory_refuses_as_a_full_disk_does() -> None:
+    with oncelog.Broker(topics=["t"], memory_bytes_max=1 << 20) as broker:
+        connection = RawConnection(broker.bootstrap)
+        producer = TransactionalProducer(connection, "still ends")
+        producer.produce("t", version=12)
+        answers = [produce(connection, "t", batch([bytes(1000)])).error_code for _ in range(1100)]
+        assert ErrorCode.NOT_ENOUGH_REPLICAS in answers[900:]
+        assert answers[0] == 0
+        assert producer.end(True, version=5).error_code == 0
+        connection.close()
+
+
+# -- snapshots --
+
+
+def test_a_snapshot_brings_back_topics_records_and_offsets() -> None:
+    with oncelog.Broker(topics=["t"]) as broker:
+        connection = RawConnection(broker.bootstrap)
+        produce(connection, "t", batch([b"before"]))
+        snapshot = broker.snapshot()
+        produce(connection, "t", batch([b"after"]))
+        create_topic(broker.bootstrap, "later", 1, {})
+        producer = TransactionalProducer(connection, "t")
+        producer.commit_offset("g", "t", 1, version=5)
+        producer.end(True, version=5)
+        for _ in range(2):
+            broker.restore(snapshot)
+            assert connection.is_closed_by_broker()
+            connection = RawConnection(broker.bootstrap)
+            ((_, stored),) = stored_batches(connection, "t")
+            assert b"before" in stored
+            assert committed_offset(connection, "g", "t").offset == -1
+            create_topic(broker.bootstrap, "later", 1, {})
+            assert produce(connection, "t", batch([b"anew"])).base_offset == 1
+        connection.close()
+
+
+def test_a_snapshot_is_of_one_broker_in_memory(tmp_path: Path) -> None:
+    with (
+        oncelog.Broker() as one,
+        oncelog.Broker() as other,
+        pytest.raises(UsageError, match="another broker"),
+    ):
+        other.restore(one.snapshot())
+    with oncelog.Broker(tmp_path / "data") as durable, pytest.raises(UsageError, match="in memory"):
+        durable.snapshot()
+
+
+# -- misuse and failure --
+
+
+def test_what_cannot_be_meant_is_refused_with_a_sentence() -> None:
+    with pytest.raises(UsageError, match="there is no option num_partition; did you mean num_partitions"):
+        oncelog.Broker(num_partition=3)
+    with pytest.raises(UsageError, match="listen='nowhere' is not HOST:PORT"):
+        oncelog.Broker(listen="nowhere")
+    with pytest.raises(UsageError, match="topic 'no/name' with 1 partitions: INVALID_TOPIC_EXCEPTION"):
+        oncelog.Broker(topics=["no/name"]).start()
+
+
+def test_a_broker_is_entered_once() -> None:
+    broker = oncelog.Broker()
+    with broker, pytest.raises(UsageError, match="started once"):
+        broker.start()
+    broker.stop()
+    with pytest.raises(UsageError, match="not running"):
+        broker.snapshot()
+
+
+def test_an_address_in_use_is_told() -> None:
+    with oncelog.Broker() as broker, pytest.raises(oncelog.CannotStart, match="cannot listen on"):
+        oncelog.Broker(listen=broker.bootstrap).start()
+
+
+class FailingJournal(MemoryJournal):
+    """Its third append fails, as a disk may."""
+
+    def append(self, entry: EntryToWrite, confirm: Any) -> None:
+        if entry.position >= 3:
+            error = JournalError(JournalErrorKind.WRITE_FAILED, "the disk said no")
+            self._post(confirm, Written(entry.position, b"", error))
+        else:
+            super().append(entry, confirm)
+
+
+def test_a_failed_broker_tells_its_owner_and_leaves_the_program_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(embedded, "MemoryJournal", FailingJournal)
+    broker = oncelog.Broker(topics=["t"]).start()
+    connection = RawConnection(broker.bootstrap)
+    assert produce(connection, "t", batch()).error_code == 0
+    connection.send(produce_request([("t", 0, batch())]), 9)
+    assert connection.is_closed_by_broker(), "nothing is acknowledged any more"
+    with pytest.raises(oncelog.BrokerFailed, match="the disk said no"):
+        broker.stop()
+    assert isinstance(broker.failure, JournalError)
