@@ -1,7 +1,7 @@
 """The fuzzer itself: atheris drives fuzz/targets.py for a number of seconds, from seeds that it writes first.
 
-`make fuzz` (FUZZ_SECONDS). What it finds lies in build/fuzz/ and is printed; `python -m fuzz.decoders FILE` runs
-it again. Each finding gets a test in tests/wire that fails before it is fixed.
+`make fuzz` (FUZZ_SECONDS). What it finds lies in build/fuzz/ and is printed; `python -m fuzz.decoders FILE`
+runs it again. Each finding gets a test in tests/wire that fails before it is fixed.
 """
 
 from __future__ import annotations
