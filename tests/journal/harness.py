@@ -6,7 +6,7 @@ Knows the journal's protocol and its data directory's path; must not know the by
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from oncelog.disk import Disk
@@ -77,7 +77,14 @@ class Writer:
         return written
 
 
+def with_content(entries: Iterable[Entry]) -> list[Entry]:
+    """Without seals: a journal adds some by itself."""
+    return [entry for entry in entries if entry.events or entry.payload]
+
+
 class Opened(NamedTuple):
+    """entries: those with content."""
+
     journal: FileJournal
     entries: list[Entry]
     writer: Writer
@@ -117,7 +124,7 @@ def replay(journal: FileJournal) -> list[Entry]:
 def opened(disk: Disk, *, file_bytes_max: int = FILE_BYTES_MAX, seed: int = 1) -> Opened:
     """A journal that is ready to append to, and what it held."""
     journal = open_journal(disk, file_bytes_max=file_bytes_max, seed=seed)
-    entries = replay(journal)
+    entries = with_content(replay(journal))
     return Opened(journal, entries, Writer(journal, journal.post_of_test))  # type: ignore[attr-defined]
 
 
@@ -127,7 +134,8 @@ def disk_with(*payload_sizes: int, seal: bool = False) -> tuple[FaultyDisk, list
     journal, _, writer = opened(disk)
     for size in payload_sizes:
         writer.append(b"events", bytes([len(writer.sent) + 1]) * size)
+    sent = writer.sent.copy()
     if seal:
         writer.append(b"", seal=True)
     journal.close()
-    return disk, writer.sent
+    return disk, sent

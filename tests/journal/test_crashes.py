@@ -16,7 +16,7 @@ import pytest
 from oncelog.disk.faulty import Crashed, Fault, FaultyDisk
 from oncelog.journal import JournalError
 from oncelog.journal import file as file_module
-from tests.journal.harness import Entry, Writer, open_journal, opened, replay
+from tests.journal.harness import Entry, Writer, open_journal, opened, replay, with_content
 
 KIB = 1 << 10
 FILE_BYTES_MAX = 64 * KIB
@@ -78,8 +78,8 @@ def check(before: list[Entry], life: Life, after: list[Entry]) -> None:
     """Every confirmed entry, then at most the one that was being written."""
     if life.found is not None:
         assert life.found == before
-    confirmed = before + (life.writer.confirmed if life.writer is not None else [])
-    sent = before + (life.writer.sent if life.writer is not None else [])
+    confirmed = before + with_content(life.writer.confirmed if life.writer is not None else [])
+    sent = before + with_content(life.writer.sent if life.writer is not None else [])
     assert after[: len(confirmed)] == confirmed
     assert len(after) <= len(confirmed) + 1
     assert after == sent[: len(after)]

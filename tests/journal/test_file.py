@@ -26,6 +26,7 @@ from tests.journal.harness import (
     disk_with,
     open_journal,
     opened,
+    replay,
 )
 from tests.support.waiting import wait_for
 
@@ -49,8 +50,9 @@ def test_what_was_appended_comes_back_whole_and_in_order() -> None:
     assert journal.next_position == 5
     journal.close()
 
-    journal, entries, _ = opened(disk)
-    assert entries == writer.sent
+    journal = open_journal(disk)
+    entries = replay(journal)
+    assert entries == writer.sent, "seals and entries without content included"
     assert entries[0].payload == b"abcefg"
     assert journal.next_position == 5
 
@@ -124,7 +126,7 @@ def test_entries_longer_than_the_replay_window_come_back() -> None:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    st.lists(st.tuples(st.binary(max_size=3000), st.integers(0, 40_000)), max_size=30),
+    st.lists(st.tuples(st.binary(min_size=1, max_size=3000), st.integers(0, 40_000)), max_size=30),
     st.lists(st.booleans(), min_size=30, max_size=30),
 )
 def test_any_entries_come_back_equal_over_any_restarts(
@@ -237,10 +239,13 @@ def test_a_full_disk_ends_filling_but_not_writing(monkeypatch: pytest.MonkeyPatc
     assert failed is not None
     assert failed.kind is JournalErrorKind.FULL
     assert len(writer.confirmed) > 14, "the space that there was has been used"
-    journal, entries, _ = opened(disk.kill(), file_bytes_max=256 * KIB)
+    journal, entries, again = opened(disk.kill(), file_bytes_max=256 * KIB)
     assert entries[: len(writer.confirmed)] == writer.confirmed, "a full disk can still be opened and read"
     assert len(entries) <= len(writer.confirmed) + 1
     assert journal.read_payload(1, 0, 3000) == bytes(3000)
+    failed = again.append(b"events", bytes(9000)).error
+    assert failed is not None
+    assert failed.kind is JournalErrorKind.FULL
 
 
 def test_the_error_of_a_next_file_that_could_not_be_made_comes_when_it_is_needed() -> None:

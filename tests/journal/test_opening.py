@@ -47,6 +47,14 @@ def entry_addresses(disk: FaultyDisk, path: str = FIRST_FILE) -> list[int]:
     return [at for at in range(BLOCK_BYTES, len(content), BLOCK_BYTES) if content[at : at + 4] == b"OLJE"]
 
 
+def is_sealed_and_clean(disk: FaultyDisk, address: int) -> bool:
+    """Whether there is a seal in that place and nothing behind it."""
+    content = disk.content(FIRST_FILE)
+    (seal,) = [at for at in entry_addresses(disk) if at >= address]
+    rest = content[address + ENTRY_HEADER.size :]
+    return seal == address and rest.count(0) == len(rest)
+
+
 def spoilings(size_bytes: int) -> Iterator[int]:
     """Every place of a header, and some of what follows."""
     yield from range(ENTRY_HEADER.size)
@@ -66,8 +74,7 @@ def test_a_last_entry_cut_at_any_byte_is_cut_and_the_rest_stays() -> None:
         put(torn, FIRST_FILE, start + kept, bytes(len(whole) - kept))
         journal, entries, writer = opened(torn)
         assert entries == sent[:1], f"{kept} bytes of the last entry are there"
-        content = torn.content(FIRST_FILE)
-        assert content[start:].count(0) == len(content) - start, "nothing of it is left"
+        assert is_sealed_and_clean(torn, start), "nothing of it is left"
         if kept % 50 == 0:
             writer.append(b"another", b"payload")
             journal.close()
@@ -94,7 +101,7 @@ def test_garbage_behind_the_last_entry_is_cut() -> None:
     put(disk, FIRST_FILE, start + 3 * BLOCK_BYTES, random.Random(1).randbytes(5000))
     journal, entries, writer = opened(disk)
     assert entries == sent
-    assert disk.content(FIRST_FILE)[start:].count(0) == len(disk.content(FIRST_FILE)) - start
+    assert is_sealed_and_clean(disk, start)
     writer.append(b"another")
     journal.close()
     assert opened(disk).entries == sent + writer.sent
@@ -168,7 +175,35 @@ def test_a_seal_makes_the_last_entry_one_that_is_never_cut() -> None:
 def test_a_torn_seal_is_cut() -> None:
     disk, sent = disk_with(100, 700, seal=True)
     put(disk, FIRST_FILE, entry_addresses(disk)[-1] + 20, b"\xff")
-    assert opened(disk).entries == sent[:-1]
+    assert opened(disk).entries == sent
+
+
+@pytest.mark.parametrize("first", ["first", "first in a file", "later"])
+def test_what_was_found_after_a_kill_is_sealed_by_the_next_start(first: str) -> None:
+    """The next process appends nothing; what it showed must not be taken for a write cut short later on."""
+    sizes = {"first": [700], "first in a file": [5000] * 7, "later": [100, 700]}[first]
+    disk, sent = disk_with(*sizes)
+    for _ in range(3):
+        journal, entries, _ = opened(disk)
+        assert entries == sent
+        journal.close()
+    path = SECOND_FILE if first == "first in a file" else FIRST_FILE
+    last, seal = entry_addresses(disk, path)[-2:]
+    assert seal >= last + BLOCK_BYTES
+    assert open_journal(disk.clone()).entries_to_replay_max() > len(sent)
+    put(disk, path, last + 300, b"\xff\xff")
+    assert f"journal entry {len(sent)} is damaged" in str(refusal(disk))
+
+
+def test_a_start_on_a_sealed_journal_writes_nothing_more() -> None:
+    disk, sent = disk_with(100, 700)
+    opened(disk)[0].close()
+    before = disk.content(FIRST_FILE)
+    for _ in range(3):
+        journal, entries, _ = opened(disk)
+        assert entries == sent
+        journal.close()
+    assert disk.content(FIRST_FILE) == before
 
 
 def test_an_entry_that_is_gone_without_a_trace_is_missed() -> None:

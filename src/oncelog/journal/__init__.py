@@ -9,7 +9,7 @@ these promises:
 - A failure is final: the entry in flight and every later one is confirmed with an error, for a second sync
   that succeeds proves nothing about the first.
 - After a restart, replay gives every confirmed entry, whole and in order, then at most the one that was in
-  flight; damage raises a JournalError instead (law 9).
+  flight; damage raises a JournalError instead (law 9). A journal may add a seal of its own when replay ends.
 
 Must not know the machine, the wire, asyncio, the time or randomness.
 """

@@ -34,7 +34,14 @@ from oncelog.journal.files import (
     inspect_file,
     write_index,
 )
-from oncelog.journal.format import BLOCK_BYTES, FIRST_ADDRESS, INDEX_ROW, pack_entry, unpack_entry_header
+from oncelog.journal.format import (
+    BLOCK_BYTES,
+    FIRST_ADDRESS,
+    INDEX_ROW,
+    SEAL_FLAG,
+    pack_entry,
+    unpack_entry_header,
+)
 from oncelog.journal.opening import Replay
 
 log = logging.getLogger("oncelog.journal")
@@ -191,6 +198,7 @@ class FileJournal:
             self._start_writing()
         except OSError as failed:
             raise _failure("going on where the journal ends", failed) from failed
+        self._seal_what_was_found()
 
     def _start_writing(self) -> None:
         """Go on where the log ends. Files that a crash left without their index get it now."""
@@ -208,6 +216,21 @@ class FileJournal:
         elif file.entry_count:
             self._preparer.submit(lambda: self._make_next(file.number + 1))
         self._fill_ahead(file)
+
+    def _seal_what_was_found(self) -> None:
+        """The last entry is durable now, but nothing behind it says so: damage to it could be taken for a
+        write that was cut short. The writer has nothing to do yet, so this thread may write.
+        """
+        last = self._replay.last_header
+        if last is None or last.flags & SEAL_FLAG:
+            return
+        seal = EntryToWrite(last.position + 1, last.wall_ms, last.age_ms, b"", (), True)
+        try:
+            self._write_durably(seal, b"")
+        except Exception as failed:
+            # What is there can be read all the same; the first append will fail with this.
+            self._failure = _failure(f"sealing journal entry {last.position}", failed)
+            log.warning("%s", self._failure)
 
     # --- append: the writer's thread ---
 

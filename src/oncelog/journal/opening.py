@@ -64,6 +64,7 @@ class Replay:
 
     next_position, last_crc: what the next entry continues.
     files: all of them; active: the index of the one to go on with.
+    last_header: of the last entry; None where there is none.
     """
 
     def __init__(self, directory: DataDirectory, numbers: list[int]) -> None:
@@ -72,6 +73,7 @@ class Replay:
         self.active = 0
         self.next_position = FIRST_POSITION
         self.last_crc = 0
+        self.last_header: EntryHeader | None = None
         self.replayed_bytes = 0
         self.cuts: list[CutTail] = []
         self._directory = directory
@@ -252,9 +254,17 @@ class Replay:
         except OSError as failed:
             raise _write_error(failed, "making the journal's end durable") from failed
         self.active = last
+        self.last_header = self._read_last_header(last)
         for number in range(last, len(self.files)):
             size_bytes = self._handles[number].size()
             self.files[number].filled_bytes = max(size_bytes, self.files[number].end_address)
+
+    def _read_last_header(self, last: int) -> EntryHeader | None:
+        for file, handle in zip(self.files[last::-1], self._handles[last::-1], strict=True):
+            if file.entry_count:
+                address = file.row(self.next_position - 1).address
+                return unpack_entry_header(handle.read(ENTRY_HEADER.size, address), 0, file.salt)
+        return None
 
     def _search(self, last: int, number: int, start: int) -> list[tuple[_Place, int]]:
         """Look through a file, from `start` on, for what is not zero; returns where that is, as one stretch.
