@@ -352,16 +352,40 @@ def test_many_requests_for_large_answers_are_answered_as_they_are_read(
     before = resident_bytes(server.process_id)
     draw = random.Random(1)
     burst = b""
-    for _ in range(600):
+    for _ in range(300):
         # In an order of its own, so that no two answers are one and the same in memory.
         draw.shuffle(topics)
         wanted = MetadataRequest(topics=[MetadataRequestTopic(name=topic) for topic in topics])
         burst += attack.encode(wanted, 8)
     attack.send_bytes(burst)
-    for number in range(600):
+    for number in range(300):
         assert len(attack.receive_frame()) > 150_000
         if number % 10 == 0:
-            assert resident_bytes(server.process_id) - before < 32 << 20
+            assert resident_bytes(server.process_id) - before < 28 << 20
+
+
+# -- all connections together --
+
+
+def test_half_requests_of_many_clients_are_bounded_together(server_in: ServerProcess) -> None:
+    """Each of them is within its own limits; those that hold most have to go, the others are served."""
+    server_in.options = ("--held-bytes", "5MiB")
+    with server_in as server:
+        small, others = RawConnection(server.bootstrap), []
+        small.send_bytes(struct.pack(">i", 1_000_000) + bytes(1000))
+        for _ in range(5):
+            others.append(RawConnection(server.bootstrap))
+            others[-1].send_bytes(struct.pack(">i", 10_000_000) + bytes(2 << 20))
+        ports = [local_port(each) for each in others]
+
+        def closed() -> int:
+            return sum(len(lines_about(server, port)) for port in ports)
+
+        wait_for(lambda: closed() == 3, "the end of three of the five")
+        small.send_bytes(bytes(999_000))
+        assert small.is_closed_by_broker(), "its request, now whole, is nonsense"
+        assert "hold too many" not in str(lines_about(server, local_port(small)))
+        assert closed() == 3
 
 
 # -- connections --

@@ -30,6 +30,8 @@ log = logging.getLogger("oncelog.connection")
 
 API_VERSIONS_KEY = 18
 SIZE_BYTES = 4
+CHUNKS_MAX = 1000
+"""Pieces of a frame are joined before they are this many: a piece of a byte takes forty."""
 
 
 class HostileInput(Exception):
@@ -115,6 +117,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_stalled_s = None
+        self._stalled_bytes = 0
         self._start_requests()
         self._regulate_reading()
 
@@ -144,6 +147,8 @@ class Connection(asyncio.Protocol):
             self._chunks.append(data)
             self._chunked_bytes += len(data)
             if self._chunked_bytes < self._wanted_bytes:
+                if len(self._chunks) > CHUNKS_MAX:
+                    self._chunks = [b"".join(self._chunks)]
                 return
             data = b"".join(self._chunks)
             self._chunks.clear()
@@ -340,6 +345,11 @@ class Connection(asyncio.Protocol):
         if self._frames:
             self._start_requests()
         self._regulate_reading()
+
+    @property
+    def held_bytes(self) -> int:
+        """What this connection keeps in memory: requests that came, in part too, and replies that wait."""
+        return self._chunked_bytes + self._unanswered_bytes + self._reply_bytes + self._stalled_bytes
 
     def _unread_bytes(self) -> int:
         """Written, and not taken by the system yet."""

@@ -16,6 +16,7 @@ class ConnectionLimits:
     unanswered_requests_max, unanswered_bytes_max: beyond these a connection is not read.
     request_elements_max: of all lists in one request; small elements become values of many times their bytes.
     write_buffer_bytes_max: replies that a client has not read; beyond it nothing more is started for it.
+    held_bytes_max: of requests and replies of all connections together; beyond it those with most are closed.
     frame_deadline_s: from the first byte of a frame to its last, against clients that trickle.
     write_stall_s: how long a client may leave its replies unread beyond the buffer's limit.
     idle_s: Kafka's connections.max.idle.ms.
@@ -28,6 +29,7 @@ class ConnectionLimits:
     unanswered_bytes_max: int = 8 * 1024 * 1024
     request_elements_max: int = 128 * 1024
     write_buffer_bytes_max: int = 8 * 1024 * 1024
+    held_bytes_max: int = 1 << 30
     frame_deadline_s: float = 30.0
     write_stall_s: float = 60.0
     idle_s: float = 600.0

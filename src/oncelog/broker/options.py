@@ -382,6 +382,12 @@ class Options:
         default=8 << 20,
         group=_CONNECTIONS,
     )
+    held_bytes: int = _option(
+        _bytes_kind(1 << 20, 1 << 50),
+        "Bytes of requests and replies of all connections; beyond it, those that hold most are closed.",
+        default=1 << 30,
+        group=_CONNECTIONS,
+    )
     frame_deadline_ms: int = _option(
         _MS,
         "A client that needs longer than this to send one request is disconnected.",
@@ -445,6 +451,7 @@ class Options:
             unanswered_bytes_max=self.unanswered_bytes,
             request_elements_max=self.request_elements,
             write_buffer_bytes_max=self.write_buffer_bytes,
+            held_bytes_max=self.held_bytes,
             frame_deadline_s=self.frame_deadline_ms / 1000,
             write_stall_s=self.write_stall_ms / 1000,
             idle_s=self.connections_max_idle_ms / 1000,

@@ -142,8 +142,23 @@ class Server:
         self._sweep_timer = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
         self._count_refusals_anew()
         now_s = self.now_s()
+        held_bytes = 0
         for connection in list(self._connections.values()):
             try:
                 connection.sweep(now_s)
+                held_bytes += connection.held_bytes
             except Exception as error:
                 connection.fault(error)
+        if held_bytes > self._limits.held_bytes_max:
+            self._make_room(held_bytes)
+
+    def _make_room(self, held_bytes: int) -> None:
+        """Each connection keeps its own limits, and all of them are still too much: close the largest."""
+        largest = sorted(self._connections.values(), key=lambda each: each.held_bytes, reverse=True)
+        for connection in largest:
+            if held_bytes <= self._limits.held_bytes_max:
+                break
+            held_bytes -= connection.held_bytes
+            connection.abort(
+                f"all connections together hold too many bytes, this one {connection.held_bytes}"
+            )
