@@ -38,7 +38,7 @@ __all__ = ["Broker", "BrokerFailed", "CannotStart", "JournalError", "Snapshot", 
 MEMORY_BYTES_MAX = 1 << 30
 REQUEST_BYTES_MAX = 100 << 20
 MEMORY_RESERVE_SHARE = 8
-"""One part in so many is kept for what must go on when the rest is used up (ends of transactions, offsets) and
+"""One part in so many is kept for what must go on when the rest is used up, such as ends of transactions, and
 for requests that were accepted while there was room. No request may be larger than half of it."""
 
 T = TypeVar("T")
