@@ -2,7 +2,7 @@
 
 Fetches the newest source distribution (or VERSION) from the package index, unpacks it under build/, runs its
 test/integration as it is, and prints what passed. Ends with status 1 where less than 90 % of the tests that
-apply run and pass, or where oncelog passes one that NOT_APPLICABLE names after all. Nothing of kafka-python is in
+apply run and pass, or where oncelog passes one that NOT_APPLICABLE names. Nothing of kafka-python is in
 this project; what its distribution lacks of the tests is in broker_service.py.
 
     python -m tests.kafka_python_suite.run [--bootstrap HOST:PORT] [--version 3.0.12] [--only EXPRESSION]

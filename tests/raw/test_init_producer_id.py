@@ -194,8 +194,8 @@ def test_a_producer_may_abort_its_own_transaction_by_starting_again(
     error, producer_id, epoch = ask(
         connection, unique_name, producer_id=producer.producer_id, epoch=producer.epoch
     )
-    # Kafka's first answer is CONCURRENT_TRANSACTIONS and raises the epoch; to the second request it tells that
-    # one, or says that the sender's is old.
+    # Kafka's first answer is CONCURRENT_TRANSACTIONS and raises the epoch; to the second request it tells
+    # that one, or says that the sender's is old.
     if error == ErrorCode.PRODUCER_FENCED:
         error, producer_id, epoch = ask(connection, unique_name)
     assert (error, producer_id) == (ErrorCode.NONE, producer.producer_id)
