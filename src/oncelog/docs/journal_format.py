@@ -172,8 +172,8 @@ _ENTRY = f"""
 An entry is its header, `events_length` bytes of events, `payload_length` bytes of payload, and zeros up
 to the next block. It is written with one durable write; nothing is acknowledged before that has ended.
 One entry holds what many requests decided; at low load that is {BLOCK_BYTES} bytes of journal for each
-fsync. After 100 ms without entries, and at a clean stop, a seal says that the entry before it was
-durable.
+fsync. After 100 ms without entries, at a clean
+stop, and at the start after any other end, a seal says that the entry before it was durable.
 """
 
 _INDEX = """
