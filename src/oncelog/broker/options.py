@@ -403,7 +403,7 @@ class Options:
 
     closed_connections_logged: int = _option(
         _COUNT,
-        "Closed connections that get a log line of their own in a second; the others are counted.",
+        "Log lines of one kind in a second, those about closed connections above all; others are counted.",
         default=10,
         group=_CONNECTIONS,
     )

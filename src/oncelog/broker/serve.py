@@ -19,6 +19,7 @@ from typing import Any
 
 from oncelog.broker.assembly import CannotStart, assemble, listen, new_loop
 from oncelog.broker.broker import Broker
+from oncelog.broker.log_limit import RateLimit
 from oncelog.broker.options import Options
 from oncelog.broker.recovery import Replayed, replay
 from oncelog.broker.server import Server
@@ -47,6 +48,8 @@ def run(options: Options) -> int:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RateLimit(options.closed_connections_logged))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _raise_open_files_limit()
     try:
