@@ -37,6 +37,11 @@ def test_links_lead_somewhere() -> None:
     assert not dead
 
 
+def test_the_readme_leads_to_every_document() -> None:
+    linked = {(ROOT / link).resolve() for document, link in in_documents(LINK) if document.parent == ROOT}
+    assert set((ROOT / "docs").glob("*.md")) <= linked
+
+
 def there(document: Path, link: str) -> bool:
     return (document.parent / link).exists()
 
