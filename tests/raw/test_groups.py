@@ -7,12 +7,12 @@ import pytest
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.describe_groups import DescribeGroupsRequest
 from tests.support.fixtures import MakeTopic
-from tests.support.members import GroupMember
+from tests.support.members import GroupMember, subscription
 from tests.support.raw import OpenConnection
 from tests.support.speaking import committed_offset
 from tests.support.waiting import wait_for
 
-RANGE, STICKY = ("range", b"r"), ("sticky", b"s")
+RANGE, STICKY = ("range", subscription(b"r")), ("sticky", subscription(b"s"))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_group_of_one_in_every_version(member: GroupMember, version: int) -> N
     assert (joined.error_code, joined.generation_id, joined.protocol_name) == (0, 1, "range")
     assert joined.leader == joined.member_id == member.member_id
     assert [(each.member_id, each.metadata) for each in joined.members] == [
-        (member.member_id, b"subscription")
+        (member.member_id, subscription(b""))
     ]
     assert joined.protocol_type == ("consumer" if version >= 7 else None)
     synced = member.sync({member.member_id: b"all"}, min(version, 5))
@@ -126,7 +126,7 @@ def test_the_protocol_that_all_have_wins(open_connection: OpenConnection, unique
     wait_for(lambda: first.heartbeat() == ErrorCode.REBALANCE_IN_PROGRESS, "the rebalance")
     led, followed = first.join(), second.joined()
     assert led.protocol_name == followed.protocol_name == "sticky"
-    assert [each.metadata for each in led.members] == [b"s", b"s"]
+    assert [each.metadata for each in led.members] == [STICKY[1]] * 2
     assert (followed.leader, followed.members) == (first.member_id, [])
     assert led.generation_id == followed.generation_id == 2
 
@@ -197,7 +197,7 @@ def test_a_follower_that_joins_again_unchanged_gets_the_same_generation(
     leader, follower = pair(open_connection, unique_name)
     assert follower.join().generation_id == 2
     assert leader.heartbeat() == 0, "nobody was disturbed"
-    follower.protocols = [("range", b"another subscription")]
+    follower.protocols = [("range", subscription(b"another"))]
     follower.send_join()
     wait_for(lambda: leader.heartbeat() == ErrorCode.REBALANCE_IN_PROGRESS, "the rebalance")
     leader.join()

@@ -5,6 +5,7 @@ Knows the group requests; what a test should see is the test's affair. Errors ar
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,11 @@ from tests.support.speaking import GROUP_KEY, find_coordinator
 MEMBER_ID_REQUIRED = 79
 
 
+def subscription(user_data: bytes) -> bytes:
+    """A consumer's subscription to no topic, as JoinGroup carries it; Kafka reads that of a consumer."""
+    return struct.pack(">hii", 0, 0, len(user_data)) + user_data
+
+
 class GroupMember:
     """Remembers its member id and generation; each verb sends one request of the version asked for."""
 
@@ -32,7 +38,7 @@ class GroupMember:
         group_id: str,
         *,
         instance: str | None = None,
-        protocols: Sequence[tuple[str, bytes]] = (("range", b"subscription"),),
+        protocols: Sequence[tuple[str, bytes]] = (("range", subscription(b"")),),
         protocol_type: str = "consumer",
         session_timeout_ms: int = 10_000,
         rebalance_timeout_ms: int = 10_000,
