@@ -19,7 +19,7 @@ from oncelog.wire.messages.offset_commit import (
 )
 from oncelog.wire.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
 from tests.support.raw import OpenConnection
-from tests.support.speaking import GROUP_KEY, find_coordinator
+from tests.support.speaking import GROUP_KEY, find_coordinator, settled
 
 MEMBER_ID_REQUIRED = 79
 
@@ -53,6 +53,8 @@ class GroupMember:
         self.rebalance_timeout_ms = rebalance_timeout_ms
         self.member_id = ""
         self.generation = -1
+        # A coordinator that is found may still be loading.
+        settled(lambda: self.heartbeat(0), int)
 
     def send_join(self, version: int = 7) -> None:
         protocols = [
