@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -240,6 +241,21 @@ def test_a_million_small_elements_close_the_connection(
     attack.send_frame(frame)
     assert "elements" in closed_with_one_line(server, attack)
     assert resident_bytes(server.process_id) - before < 64 << 20
+
+
+# -- little to ask for, much to answer --
+
+
+def test_many_descriptions_are_answered_by_one_bounded_answer(attack: RawConnection) -> None:
+    """Sixty thousand times the configs of a topic are a gigabyte; a million small pieces are one frame."""
+    resources = [
+        DescribeConfigsResource(resource_type=2, resource_name=TOPIC, configuration_keys=None)
+        for _ in range(60_000)
+    ]
+    answer = attack.call(DescribeConfigsRequest(resources=resources, include_synonyms=True), 4)
+    errors = Counter(each.error_code for each in answer.results)
+    assert errors[ErrorCode.NONE] == 2000
+    assert errors[ErrorCode.POLICY_VIOLATION] == 58_000
 
 
 # -- names --

@@ -13,6 +13,9 @@ from oncelog.wire.definition import DecodeError, Message
 from oncelog.wire.flexible import first_flexible_version
 
 API_VERSIONS_KEY = 18
+PARTS_MAX = 256
+PART_BYTES_KEPT = 4096
+"""Larger parts are not copied when many are joined."""
 _FIXED = struct.Struct(">hhih")
 _SIZE_AND_CORRELATION = struct.Struct(">ii")
 
@@ -90,7 +93,25 @@ def encode_response(correlation_id: int, response: Message, version: int) -> lis
         head += b"\0"
     if size < 16_384:
         return [head + b"".join(parts)]
+    if len(parts) > PARTS_MAX:
+        return _gathered([head, *parts])
     return [head, *parts]
+
+
+def _gathered(parts: list[bytes | memoryview]) -> list[bytes | memoryview]:
+    """The same bytes with small neighbours joined: a large list is answered by a million pieces otherwise,
+    each with a cost of its own, and no event loop writes more of them than that at once.
+    """
+    gathered: list[bytes | memoryview] = []
+    small: list[bytes | memoryview] = []
+    for part in parts:
+        if len(part) < PART_BYTES_KEPT:
+            small.append(part)
+            continue
+        gathered += (b"".join(small), part)
+        small.clear()
+    gathered.append(b"".join(small))
+    return gathered
 
 
 def encode_request(correlation_id: int, client_id: str | None, request: Message, version: int) -> bytes:

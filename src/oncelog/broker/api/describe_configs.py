@@ -73,6 +73,10 @@ CLIENT_METRICS_CONFIGS: tuple[tuple[str, ConfigType, str], ...] = (
     ("metrics", ConfigType.LIST, ""),
 )
 
+RESOURCES_MAX = 2000
+"""Each is answered with dozens of configs: what takes few bytes to ask for takes very many to answer."""
+TOO_MANY = f"At most {RESOURCES_MAX} resources are described in one answer; ask for the others in another"
+
 MALFORMED = (
     "This most likely occurs because of a request being malformed by the client library or the message was "
     "sent to an incompatible broker. See the broker logs for more details."
@@ -90,7 +94,7 @@ class _Refused(Exception):
 def handle(context: Context, request: DescribeConfigsRequest) -> DescribeConfigsResponse:
     """Describe one resource after the other."""
     response = DescribeConfigsResponse(results=[])
-    for resource in request.resources:
+    for number, resource in enumerate(request.resources):
         result = DescribeConfigsResult(
             error_code=ErrorCode.NONE,
             error_message="",
@@ -99,6 +103,8 @@ def handle(context: Context, request: DescribeConfigsRequest) -> DescribeConfigs
             configs=[],
         )
         try:
+            if number >= RESOURCES_MAX:
+                raise _Refused(ErrorCode.POLICY_VIOLATION, TOO_MANY)
             result.configs = _describe(context, resource, request.include_synonyms)
         except _Refused as refused:
             result.error_code, message = refused.args
