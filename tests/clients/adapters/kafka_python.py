@@ -115,6 +115,10 @@ class KafkaPythonConsumer(Consumer):
         self._closed = False
         if topics:
             self.consumer.subscribe(list(topics))
+            # A first generation that comes before the metadata is assigned nothing, and kafka-python then may
+            # never ask again (KAFKA-3949); brokers that wait for more members first hide it.
+            for topic in topics:
+                self.consumer.partitions_for_topic(topic)
         else:
             self.consumer.assign([TopicPartition(*partition) for partition in partitions])
 
