@@ -32,9 +32,7 @@ def handle(context: Context, request: UpdateFeaturesRequest) -> UpdateFeaturesRe
         for update in request.feature_updates
     )
     reply: AdminReply = context.broker.engine.execute(UpdateFeatures(updates, request.validate_only))
-    response = UpdateFeaturesResponse(
-        error_code=reply.error, error_message=brief(reply.message), results=[]
-    )
+    response = UpdateFeaturesResponse(error_code=reply.error, error_message=brief(reply.message), results=[])
     if not reply.error and context.version <= LAST_VERSION_WITH_RESULTS:
         response.results = [
             UpdatableFeatureResult(feature=update.feature, error_code=ErrorCode.NONE, error_message="NONE")
