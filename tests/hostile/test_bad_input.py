@@ -20,8 +20,14 @@ from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.api_versions import ApiVersionsRequest
 from oncelog.wire.messages.create_topics import CreatableTopic, CreatableTopicConfig, CreateTopicsRequest
 from oncelog.wire.messages.describe_configs import DescribeConfigsRequest, DescribeConfigsResource
+from oncelog.wire.messages.describe_groups import DescribeGroupsRequest
 from oncelog.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from oncelog.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
+from oncelog.wire.messages.offset_fetch import (
+    OffsetFetchRequest,
+    OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics,
+)
 from tests.hostile.sweep import faults_in, resident_bytes
 from tests.support.batches import batch
 from tests.support.raw import ConnectionClosed, RawConnection
@@ -256,6 +262,15 @@ def test_many_descriptions_are_answered_by_one_bounded_answer(attack: RawConnect
     errors = Counter(each.error_code for each in answer.results)
     assert errors[ErrorCode.NONE] == 2000
     assert errors[ErrorCode.POLICY_VIOLATION] == 58_000
+
+
+def test_what_is_asked_for_again_and_again_is_answered_once(attack: RawConnection) -> None:
+    groups = attack.call(DescribeGroupsRequest(groups=["a group"] * 10_000), 5).groups
+    assert [group.group_id for group in groups] == ["a group"]
+    topics = [OffsetFetchRequestTopics(name=TOPIC, partition_indexes=[0] * 1000) for _ in range(50)]
+    asked = [OffsetFetchRequestGroup(group_id="a group", topics=topics) for _ in range(2)]
+    (group,) = attack.call(OffsetFetchRequest(groups=asked), 8).groups
+    assert sum(len(topic.partitions) for topic in group.topics) == 1
 
 
 # -- names --

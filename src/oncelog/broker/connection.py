@@ -59,9 +59,16 @@ class Slot:
 class Connection(asyncio.Protocol):
     """The protocol object of one accepted socket."""
 
-    def __init__(self, server: Server, broker: Broker, limits: ConnectionLimits, connection_id: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        broker: Broker,
+        limits: ConnectionLimits,
+        connection_id: int,
+        listener_address: tuple[str, int],
+    ) -> None:
         self.id = connection_id
-        self.listener_address: tuple[str, int] = server.advertised_address
+        self.listener_address = listener_address
         self._server = server
         self._broker = broker
         self._limits = limits
@@ -101,7 +108,10 @@ class Connection(asyncio.Protocol):
         if not self._server.register(self):
             self.abort("the limit of connections (max.connections) is reached")
 
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._is_closing:
+            level = logging.DEBUG if isinstance(exc, ConnectionError) else logging.WARNING
+            self._server.log_refusal(level, self._peer, f"the system says: {exc}")
         self._is_closing = True
         self._frames.clear()
         self._chunks.clear()
@@ -268,15 +278,21 @@ class Connection(asyncio.Protocol):
             request = decode_bounded(
                 route.api.request, frame, header.api_version, header.body_offset, False, elements_max
             )
+        faults = self._broker.faults
+        if faults is not None:
+            route = faults.meet(self, self._broker.state, route, header, request)
         slot = self._new_slot(len(frame))
         context = Context(self._broker, self, header.api_version, header.client_id, self._host)
         if route.waits:
             self._is_waiting = True
 
-            def respond(response: Message, position: int | None = None) -> None:
+            def respond(response: Message | None, position: int | None = None) -> None:
                 self.on_close = None
                 try:
-                    self._fill(slot, header.correlation_id, response, header.api_version, position)
+                    if response is None:
+                        self._fill_silently(slot)
+                    else:
+                        self._fill(slot, header.correlation_id, response, header.api_version, position)
                 except Exception as error:
                     self.fault(error)
                     return

@@ -67,7 +67,7 @@ def handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse
                     )
                 ],
             )
-            for group in request.groups
+            for group in {group.group_id: group for group in request.groups}.values()
         ]
     )
 
@@ -80,12 +80,16 @@ def _fetch(
     require_stable: bool,
     is_by_id: bool,
 ) -> Iterator[_Topic]:
-    """topics: None for all that the group has committed offsets of."""
+    """topics: None for all that the group has committed offsets of.
+
+    Each partition is answered once: a few bytes that ask for it again must not cost its metadata again.
+    """
     if topics is None:
         for topic, partitions in _committed(state, group_id):
             offsets = [_look_up(state, group_id, topic, index, require_stable) for index in partitions]
             yield _Topic(topic.name, topic.id, offsets)
         return
+    answered: set[tuple[bytes, int]] = set()
     for asked in topics:
         indexes = asked.partition_indexes
         if isinstance(asked, OffsetFetchRequestTopics) and is_by_id:
@@ -99,7 +103,9 @@ def _fetch(
         if known is None:
             yield _Topic(asked.name, topic_id, [_Offset(index, error=error) for index in indexes])
         else:
-            offsets = [_look_up(state, group_id, known, index, require_stable) for index in indexes]
+            once = [index for index in dict.fromkeys(indexes) if (known.id, index) not in answered]
+            answered.update((known.id, index) for index in once)
+            offsets = [_look_up(state, group_id, known, index, require_stable) for index in once]
             yield _Topic(known.name, known.id, offsets)
 
 
