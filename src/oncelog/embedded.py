@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from oncelog.broker.assembly import CannotStart, assemble, listen, new_loop
 from oncelog.broker.broker import Broker as BrokerCore
 from oncelog.broker.engine import EngineFailed
-from oncelog.broker.options import Options, UsageError, parse_address, suggestion
+from oncelog.broker.options import Options, UsageError, parse_listeners, suggestion
 from oncelog.broker.recovery import replay
 from oncelog.broker.server import Server
 from oncelog.disk.real import RealDisk
@@ -104,8 +104,7 @@ class Broker:
     def bootstrap(self) -> str:
         """HOST:PORT for clients to connect to."""
         assert self._server is not None, "the broker was not started"
-        host, port = self._server.advertised_address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return str(self._server.advertised_addresses[0])
 
     @property
     def failure(self) -> BaseException | None:
@@ -307,7 +306,7 @@ def _options(data: str | os.PathLike[str] | None, listen: str, given: Mapping[st
         if name not in names:
             raise UsageError(f"there is no option {name}{suggestion(name, names)}")
     try:
-        address = parse_address(listen)
+        listeners = parse_listeners(listen)
     except ValueError as wrong:
         raise UsageError(f"listen={listen!r} {wrong}") from None
-    return Options(data="" if data is None else os.fspath(data), listen=address, **given)
+    return Options(data="" if data is None else os.fspath(data), listen=listeners, **given)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oncelog.broker.api.api_versions import unsupported_version_response
-from oncelog.broker.options import Address, Options
+from oncelog.broker.options import Address, Listener, Options
 from oncelog.broker.registry import Registry
 from oncelog.wire.messages import alter_configs as replacing
 from oncelog.wire.messages import incremental_alter_configs as altering
@@ -152,7 +152,12 @@ def test_describe_configs_of_a_group_and_of_client_metrics_as_nobody_changed_the
 
 def test_describe_configs_of_the_broker() -> None:
     broker = FakeBroker(
-        Options(data="/data", listen=Address("127.0.0.1", 0), num_partitions=3, delete_topic_enable=False)
+        Options(
+            data="/data",
+            listen=(Listener(Address("127.0.0.1", 0)), Listener(Address("0.0.0.0", 9), Address("other", 9))),
+            num_partitions=3,
+            delete_topic_enable=False,
+        )
     )
     result = describe(broker, BROKER, "1", all_keys=True)
     shown = values(result)
@@ -161,7 +166,10 @@ def test_describe_configs_of_the_broker() -> None:
     assert shown["auto.create.topics.enable"] == ("true", 5)
     assert shown["log.dirs"] == ("/data", 4)
     assert shown["node.id"] == shown["broker.id"] == ("1", 4)
-    assert shown["listeners"] == (f"PLAINTEXT://127.0.0.1:{ADDRESS[1]}", 4)
+    assert shown["listeners"] == (
+        f"PLAINTEXT://127.0.0.1:{ADDRESS[1]},PLAINTEXT_2://0.0.0.0:9",
+        4,
+    )
     assert shown["advertised.listeners"] == (f"PLAINTEXT://{ADDRESS[0]}:{ADDRESS[1]}", 4)
     assert shown["log.retention.ms"] == (None, 5)
     read_only = {config.name for config in result.configs if config.read_only}

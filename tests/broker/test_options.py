@@ -15,6 +15,7 @@ import pytest
 from oncelog.broker.options import (
     OPTIONS,
     Address,
+    Listener,
     Options,
     UsageError,
     options_json,
@@ -42,7 +43,7 @@ def test_defaults_are_those_of_the_table() -> None:
         if not option.is_required:
             assert getattr(options, option.name) == option.default
     assert options == Options(data="/data")
-    assert (options.listen_host, options.listen_port, options.advertised) == ("127.0.0.1", 9092, None)
+    assert options.listen == (Listener(Address("127.0.0.1", 9092)),)
 
 
 def test_the_command_line_counts_most_then_the_environment_then_the_file(tmp_path: Path) -> None:
@@ -106,6 +107,11 @@ def test_every_option_can_be_given_in_every_way(tmp_path: Path) -> None:
         ({"durability": "os"}, "--durability: 'os' is none of fsync"),
         ({"data": " "}, "--data: ' ' must not be empty"),
         ({"listen": "0.0.0.0:9092"}, "clients cannot connect to 0.0.0.0"),
+        ({"listen": "0.0.0.0:1=a:1,0.0.0.0:2"}, "with --listen 0.0.0.0:2=HOST:PORT"),
+        ({"listen": "0.0.0.0:1=[::]:1"}, "clients cannot connect to ::"),
+        ({"listen": "a:1=a"}, "--listen: 'a:1=a' is not HOST:PORT"),
+        ({"listen": "a:1,b:2,"}, "--listen: 'a:1,b:2,' is not HOST:PORT"),
+        ({"listen": "a:1,a:1=b:2"}, "--listen names an address twice: a:1,a:1=b:2"),
         (
             {"group_min_session_timeout_ms": "2000000"},
             "is larger than group_max_session_timeout_ms (1800000)",
@@ -222,7 +228,9 @@ def test_serve_hands_the_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, broker.__name__, broker)
     monkeypatch.setenv("ONCELOG_NUM_PARTITIONS", "3")
     assert run("serve", "--data", "/d", "--listen", "127.0.0.1:0", "--max-groups=9") == 7
-    assert given == [Options(data="/d", listen=Address("127.0.0.1", 0), num_partitions=3, max_groups=9)]
+    assert given == [
+        Options(data="/d", listen=(Listener(Address("127.0.0.1", 0)),), num_partitions=3, max_groups=9)
+    ]
 
 
 @pytest.mark.parametrize(

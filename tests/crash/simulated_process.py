@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from oncelog.broker.broker import Broker
 from oncelog.broker.connection import Slot
-from oncelog.broker.options import Options
+from oncelog.broker.options import Address, Listener, Options
 from oncelog.broker.recovery import replay
 from oncelog.broker.registry import Registry
 from oncelog.broker.server import Server
@@ -32,6 +32,7 @@ PATH = "/data"
 FILE_BYTES_MAX = 192 << 10
 WALL_MS_AT_START = 1_750_000_000_000
 PEER = ("127.0.0.1", 50_000)
+LISTENERS = (Listener(Address("simulated", 9092)),)
 REGISTRY = Registry.load()
 
 
@@ -402,7 +403,7 @@ class Process:
         if self._acknowledges_too_early:
             self._sabotage()
         loop: Any = life
-        server = Server(self.broker, loop, options.connection_limits(), "simulated", 9092)
+        server = Server(self.broker, loop, options.connection_limits(), LISTENERS)
         starting = server.start()
         try:
             starting.send(None)

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from oncelog.broker.broker import Broker
-from oncelog.broker.options import Options
+from oncelog.broker.options import Address, Listener, Options
 from oncelog.broker.recovery import replay
 from oncelog.broker.registry import Registry
 from oncelog.broker.server import Server
@@ -35,6 +35,7 @@ from tests.support.raw import CLIENT_ID, Due, response_type
 TURNS_TO_SETTLE = 40
 """More than any chain of callbacks is long; each turn of the loop runs all that is ready."""
 PEER = ("127.0.0.1", 50_000)
+LISTENERS = (Listener(Address("broker.test", 9092)),)
 
 log = logging.getLogger("oncelog.tests")
 
@@ -297,7 +298,7 @@ class OneProcess:
         )
         self._listener = _Listener(self.loop)
         listener: Any = self._listener
-        self._server = Server(self.broker, listener, options.connection_limits(), "broker.test", 9092)
+        self._server = Server(self.broker, listener, options.connection_limits(), LISTENERS)
         await self._server.start()
 
     # --- clients and time ---

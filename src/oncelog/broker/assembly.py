@@ -1,4 +1,4 @@
-"""A broker and its listener, put together on a journal: for `oncelog serve` and for embedding programs.
+"""A broker and its listeners, put together on a journal: for `oncelog serve` and for embedding programs.
 
 Knows no signals, no logging set-up and nothing else that is global to a process.
 """
@@ -13,7 +13,7 @@ from oncelog.broker.broker import Broker
 from oncelog.broker.clock import SystemClock
 from oncelog.broker.options import Options
 from oncelog.broker.registry import Registry
-from oncelog.broker.server import Server
+from oncelog.broker.server import CannotListen, Server
 from oncelog.journal import Journal
 from oncelog.machine.state import State
 from oncelog.store.level0 import Reader
@@ -61,20 +61,15 @@ def assemble(
 
 
 async def listen(broker: Broker, options: Options, loop: asyncio.AbstractEventLoop) -> Server:
-    """The broker's listener, started. Raises CannotStart where the address cannot be had."""
-    server = Server(
-        broker,
-        loop,
-        options.connection_limits(),
-        options.listen_host,
-        options.listen_port,
-        options.advertised,
-    )
+    """The broker's listeners, started. Raises CannotStart where an address cannot be had."""
+    server = Server(broker, loop, options.connection_limits(), options.listen)
     try:
         await server.start()
-    except OSError as error:
+    except CannotListen as refused:
+        error = refused.__cause__
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise CannotStart(
-            f"cannot listen on {options.listen_host}:{options.listen_port}: {error.strerror or error}; "
+            f"cannot listen on {refused.address}: {reason}; "
             "choose another address with --listen HOST:PORT (port 0 picks a free one)"
         ) from error
     return server

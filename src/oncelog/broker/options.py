@@ -39,16 +39,35 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Listener(NamedTuple):
+    """Where to listen, and what clients that come in there are told to connect to; None is the same address.
+
+    Port 0 of `advertised` is the port that is listened on.
+    """
+
+    address: Address
+    advertised: Address | None = None
+
+    def __str__(self) -> str:
+        return str(self.address) if self.advertised is None else f"{self.address}={self.advertised}"
+
+
 # --- kinds of values ---
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the text of an option becomes its value. parse raises ValueError with the rest of a sentence."""
+    """How the text of an option becomes its value. parse raises ValueError with the rest of a sentence.
+
+    is_list: the option may be repeated, and its text is a list with commas. bare: what the flag means without
+    a value, where it may stand alone.
+    """
 
     metavar: str
     parse: Callable[[str], Any]
     show: Callable[[Any], str] = str
+    is_list: bool = False
+    bare: str | None = None
 
 
 def _text(text: str) -> str:
@@ -112,6 +131,19 @@ def parse_address(text: str) -> Address:
     return Address(bare, int(port))
 
 
+def parse_listeners(text: str) -> tuple[Listener, ...]:
+    """HOST:PORT or HOST:PORT=HOST:PORT, several with commas. Raises ValueError."""
+    listeners = []
+    for part in text.split(","):
+        address, separator, advertised = part.strip().partition("=")
+        listeners.append(Listener(parse_address(address), parse_address(advertised) if separator else None))
+    return tuple(listeners)
+
+
+def _show_listeners(listeners: Sequence[Listener]) -> str:
+    return ",".join(map(str, listeners))
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text in allowed:
@@ -125,7 +157,8 @@ _INT_MAX = 2**31 - 1
 _TEXT = Kind("TEXT", _text)
 _DIRECTORY = Kind("DIR", _text)
 _ADDRESS = Kind("HOST:PORT", parse_address)
-_SWITCH = Kind("true|false", _switch, lambda value: "true" if value else "false")
+_LISTENERS = Kind("HOST:PORT[=HOST:PORT]", parse_listeners, _show_listeners, is_list=True)
+_SWITCH = Kind("true|false", _switch, lambda value: "true" if value else "false", bare="true")
 _COUNT = Kind("N", _whole(1, _INT_MAX))
 _MS = Kind("MS", _whole(1, _INT_MAX))
 _MS_OR_NONE = Kind("MS", _whole(0, _INT_MAX))
@@ -206,18 +239,12 @@ class Options:
     data: str = _option(
         _DIRECTORY, "The data directory; made when it is not there. One process owns it.", group=_PLACE
     )
-    listen: Address = _option(  # noqa: RUF009 (it makes a dataclasses.field)
-        _ADDRESS,
-        "Where clients connect. Port 0 lets the system pick one, which the ready line names.",
-        default=Address("127.0.0.1", 9092),
+    listen: tuple[Listener, ...] = _option(
+        _LISTENERS,
+        "Where clients connect and, behind =, what those who do are told to connect to. May be repeated. "
+        "Port 0 lets the system pick one, which the ready line names; behind =, it is the one listened on.",
+        default=(Listener(Address("127.0.0.1", 9092)),),
         group=_PLACE,
-    )
-    advertised: Address | None = _option(  # noqa: RUF009 (the same)
-        _ADDRESS,
-        "What clients are told to connect to. Port 0 is the port that is listened on.",
-        default=None,
-        group=_PLACE,
-        default_text="what is listened on",
     )
     log_level: str = _option(
         _LEVEL, "The least severe log lines that are written.", default="info", group=_PLACE
@@ -409,12 +436,16 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        told = self.advertised or self.listen
-        if told.host in UNROUTABLE:
-            raise UsageError(
-                f"clients cannot connect to {told.host}: tell them where to with --advertised HOST:PORT "
-                "(port 0 for the port that is listened on)"
-            )
+        for listener in self.listen:
+            told = listener.advertised or listener.address
+            if told.host in UNROUTABLE:
+                raise UsageError(
+                    f"clients cannot connect to {told.host}: tell them where to with "
+                    f"--listen {listener.address}=HOST:PORT (port 0 for the port that is listened on)"
+                )
+        fixed = [listener.address for listener in self.listen if listener.address.port]
+        if len(set(fixed)) < len(fixed):
+            raise UsageError(f"--listen names an address twice: {_show_listeners(self.listen)}")
         if self.group_min_session_timeout_ms > self.group_max_session_timeout_ms:
             raise UsageError(
                 f"group_min_session_timeout_ms ({self.group_min_session_timeout_ms}) is larger than "
@@ -422,14 +453,6 @@ class Options:
             )
 
     # --- what the parts of the broker are given ---
-
-    @property
-    def listen_host(self) -> str:
-        return self.listen.host
-
-    @property
-    def listen_port(self) -> int:
-        return self.listen.port
 
     @property
     def journal_file_bytes_max(self) -> int:
@@ -486,6 +509,8 @@ class Options:
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if type(value) in (tuple, list):
+        return ",".join(map(_plain, value))
     return str(value)
 
 
@@ -514,9 +539,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         for option in OPTIONS:
             if option.group == group:
                 default = option.default_text.replace("%", "%%")
-                section.add_argument(
-                    option.flag, metavar=option.kind.metavar, help=f"{option.help} ({default})"
-                )
+                how: dict[str, Any] = {"metavar": option.kind.metavar}
+                if option.kind.is_list:
+                    how["action"] = "append"
+                if option.kind.bare is not None:
+                    how |= {"nargs": "?", "const": option.kind.bare}
+                section.add_argument(option.flag, help=f"{option.help} ({default})", **how)
 
 
 def read_options(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Options:
@@ -529,7 +557,7 @@ def read_options(arguments: Mapping[str, Any], environment: Mapping[str, str]) -
     values: dict[str, Any] = {}
     for option in OPTIONS:
         for text, where in (
-            (arguments.get(option.name), option.flag),
+            (_joined(arguments.get(option.name)), option.flag),
             (environment.get(option.environment), option.environment),
             (from_file.get(option.name), f"{option.name} in {path}"),
         ):
@@ -543,6 +571,11 @@ def read_options(arguments: Mapping[str, Any], environment: Mapping[str, str]) -
                     f"environment, or {option.name} in the file of --{CONFIG_OPTION})"
                 )
     return Options(**values)
+
+
+def _joined(given: str | Sequence[str] | None) -> str | None:
+    """A repeated flag's values as one text, as the environment would have it."""
+    return given if given is None or isinstance(given, str) else ",".join(given)
 
 
 def _parse(option: Option, text: str, where: str) -> Any:
@@ -586,6 +619,8 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _toml_text(path: str, key: str, value: Any) -> str:
     if isinstance(value, (bool, int, str)):
+        return _plain(value)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return _plain(value)
     raise UsageError(f"{path}: {key} must be a string, a whole number or a boolean, not {value!r}")
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
 import resource
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from oncelog.broker.assembly import CannotStart, assemble, listen, new_loop
 from oncelog.broker.broker import Broker
 from oncelog.broker.log_limit import RateLimit
-from oncelog.broker.options import Options
+from oncelog.broker.options import Listener, Options
 from oncelog.broker.recovery import Replayed, replay
 from oncelog.broker.server import Server
 from oncelog.disk.real import RealDisk
@@ -66,6 +68,27 @@ def _raise_open_files_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def open_addresses(listeners: Sequence[Listener]) -> list[Listener]:
+    """Those that others than this machine can reach."""
+    return [listener for listener in listeners if not _is_loopback(listener.address.host)]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _warn_of_open_addresses(options: Options) -> None:
+    found = open_addresses(options.listen)
+    if found:
+        log.warning(
+            "there is no authentication and no encryption: whoever reaches %s can read and write everything",
+            ", ".join(map(str, found)),
+        )
+
+
 async def _serve(options: Options) -> int:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[int] = loop.create_future()
@@ -104,6 +127,7 @@ async def _serve(options: Options) -> int:
             on_failure=failed,
         )
         server = await listen(broker, options, loop)
+        _warn_of_open_addresses(options)
         gc.collect()
         gc.freeze()
         print(_ready_line(server, broker, journal, replayed), flush=True)
@@ -164,8 +188,9 @@ def _available_memory_bytes() -> int | None:
 
 
 def _ready_line(server: Server, broker: Broker, journal: Any, replayed: Replayed) -> str:
-    host, port = server.address
+    first, *others = map(str, server.addresses)
+    also = f" also_on={','.join(others)}" if others else ""
     return (
-        f"oncelog ready: {host}:{port} cluster={broker.cluster_id} durability=fsync "
-        f"journal_bytes={journal.size_bytes} replayed_entries={replayed.entries}"
+        f"oncelog ready: {first} cluster={broker.cluster_id} durability=fsync "
+        f"journal_bytes={journal.size_bytes} replayed_entries={replayed.entries}{also}"
     )

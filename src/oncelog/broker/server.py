@@ -1,4 +1,4 @@
-"""The listening socket and its connections: accepts, counts, sweeps deadlines, flushes once per turn.
+"""The listening sockets and their connections: accepts, counts, sweeps deadlines, flushes once per turn.
 
 Must not know requests; what a frame means is the connection's business.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from oncelog.broker.connection import Connection, close_all
 from oncelog.broker.limits import ConnectionLimits
+from oncelog.broker.options import Address, Listener
 
 if TYPE_CHECKING:
     from oncelog.broker.broker import Broker
@@ -22,47 +25,71 @@ SWEEP_INTERVAL_S = 1.0
 BACKLOG = 1024
 
 
+class CannotListen(Exception):
+    """An address cannot be had; the cause is the system's error."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(str(address))
+        self.address = address
+
+
 class Server:
-    """One listener: `await start()`, then `address`; `close()` ends every connection."""
+    """All listeners of one broker: `await start()`, then `addresses`; `close()` ends every connection.
+
+    Limits are for the connections of all of them together. What a connection's clients are told to connect
+    to is its own listener's.
+    """
 
     def __init__(
         self,
         broker: Broker,
         loop: asyncio.AbstractEventLoop,
         limits: ConnectionLimits,
-        host: str,
-        port: int,
-        advertised: tuple[str, int] | None = None,
+        listeners: Sequence[Listener],
     ) -> None:
-        self.address = (host, port)
-        self.advertised_address = advertised or (host, port)
-        self._advertised = advertised
+        self.addresses: list[Address] = []
+        self.advertised_addresses: list[Address] = []
+        self._listeners = listeners
         self._broker = broker
         self._loop = loop
         self._limits = limits
         self._connections: dict[int, Connection] = {}
         self._connection_ids = 0
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._to_flush: list[Connection] = []
         self._flush_handle: asyncio.Handle | None = None
         self._refusals = 0
 
     async def start(self) -> None:
-        """Bind and listen. Raises OSError when the address cannot be had."""
-        self._server = await self._loop.create_server(
-            self._accept, self.address[0], self.address[1], backlog=BACKLOG, start_serving=False
-        )
-        bound: socket.socket = self._server.sockets[0]
-        self.address = (self.address[0], bound.getsockname()[1])
-        advertised = self._advertised
-        if advertised is None:
-            self.advertised_address = self.address
-        else:
-            self.advertised_address = (advertised[0], advertised[1] or self.address[1])
+        """Bind all, then listen. Raises CannotListen, with nothing bound, when an address cannot be had."""
+        for index, listener in enumerate(self._listeners):
+            address = listener.address
+            try:
+                server = await self._loop.create_server(
+                    partial(self._accept, index),
+                    address.host,
+                    address.port,
+                    backlog=BACKLOG,
+                    start_serving=False,
+                )
+            except OSError as refused:
+                self._stop_listening()
+                raise CannotListen(address) from refused
+            self._servers.append(server)
+            bound: socket.socket = server.sockets[0]
+            address = Address(address.host, bound.getsockname()[1])
+            told = listener.advertised or address
+            self.addresses.append(address)
+            self.advertised_addresses.append(Address(told.host, told.port or address.port))
         self._broker.engine.flush_after_release(self.flush)
         self._sweep_timer = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
-        await self._server.start_serving()
+        for server in self._servers:
+            await server.start_serving()
+
+    def _stop_listening(self) -> None:
+        for server in self._servers:
+            server.close()
 
     def hand_over(self, broker: Broker) -> None:
         """Go on listening for another broker; the connections of the one before are closed."""
@@ -70,18 +97,22 @@ class Server:
         self._broker = broker
         broker.engine.flush_after_release(self.flush)
 
+    def cut_all(self) -> None:
+        """Close every connection, and go on listening."""
+        close_all(self._connections.values())
+
     async def close(self) -> None:
         """Stop listening and close every connection."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
-        if self._server is not None:
-            self._server.close()
+        self._stop_listening()
         close_all(self._connections.values())
         await asyncio.sleep(0)
 
-    def _accept(self) -> Connection:
+    def _accept(self, listener: int) -> Connection:
         self._connection_ids += 1
-        return Connection(self, self._broker, self._limits, self._connection_ids)
+        advertised = self.advertised_addresses[listener]
+        return Connection(self, self._broker, self._limits, self._connection_ids, advertised)
 
     # --- what connections need ---
 

@@ -32,7 +32,7 @@ SERVE_DESCRIPTION = """\
 Serve one data directory to Kafka clients until SIGTERM or SIGINT.
 
   oncelog serve --data ./data                             on 127.0.0.1:9092
-  oncelog serve --data ./data --listen 0.0.0.0:9092 --advertised broker.example:9092
+  oncelog serve --data ./data --listen 0.0.0.0:9092=broker.example:9092
   ONCELOG_DATA=./data oncelog serve --listen 127.0.0.1:0  on a free port; the ready line names it
 
 It prints one line when it is ready:

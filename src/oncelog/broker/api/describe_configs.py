@@ -6,7 +6,7 @@ sent. Errors per resource: UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from oncelog.broker.api._admin import (
     BROKER,
@@ -19,7 +19,7 @@ from oncelog.broker.api._admin import (
     broker_id_error,
 )
 from oncelog.broker.context import Context
-from oncelog.broker.options import Address
+from oncelog.broker.options import Address, Listener
 from oncelog.broker.registry import Api
 from oncelog.machine.config_table import (
     DYNAMIC_BROKER_CONFIGS,
@@ -198,17 +198,23 @@ def _static_configs(context: Context) -> dict[str, str]:
     broker = context.broker
     options = broker.options
     advertised = Address(*context.connection.listener_address)
-    listened = Address(options.listen_host, options.listen_port or advertised.port)
     values = options.kafka_configs() | {
         "advertised.listeners": f"PLAINTEXT://{advertised}",
         "broker.id": str(broker.node_id),
         "inter.broker.listener.name": "PLAINTEXT",
-        "listeners": f"PLAINTEXT://{listened}",
+        "listeners": _listeners(options.listen, advertised),
         "log.dirs": options.data,
         "node.id": str(broker.node_id),
         "process.roles": "broker,controller",
     }
     return {name: value for name, value in values.items() if READ_ONLY_BROKER_CONFIGS[name].default != value}
+
+
+def _listeners(listeners: Sequence[Listener], advertised: Address) -> str:
+    """As Kafka writes them, by name. A port that the system picked is the one that the client came in by."""
+    names = ["PLAINTEXT", *(f"PLAINTEXT_{number}" for number in range(2, len(listeners) + 1))]
+    addresses = [Address(each.address.host, each.address.port or advertised.port) for each in listeners]
+    return ",".join(f"{name}://{address}" for name, address in zip(names, addresses, strict=True))
 
 
 def _synonyms(found: Iterable[tuple[str, str, int]], wanted: bool) -> list[DescribeConfigsSynonym]:
