@@ -26,11 +26,13 @@ from oncelog.broker.registry import Registry, Route
 from oncelog.wire.definition import DecodeError
 from oncelog.wire.frames import decode_request_header
 from oncelog.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from oncelog.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from oncelog.wire.messages.fetch import FetchRequest
 from oncelog.wire.messages.init_producer_id import InitProducerIdRequest
 from oncelog.wire.messages.join_group import JoinGroupRequest
 from oncelog.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 from oncelog.wire.messages.produce import ProduceRequest
+from tests.hostile.bystander import TOPIC as BYSTANDER_TOPIC
 from tests.hostile.bystander import Bystander, Latencies
 from tests.hostile.mutations import mutated
 from tests.hostile.requests import LONG_WAIT_MS, PARTITIONS, TOPICS, TRANSACTIONAL_IDS, Generator
@@ -170,7 +172,10 @@ class Sweep:
     # --- what is sent ---
 
     def _renew(self) -> None:
-        """Make again what mutated requests may have deleted, and draw new good requests."""
+        """Delete the topics and make them again, and draw new good requests.
+
+        Deleting bounds what the broker rightly remembers: each batch that was accepted, each topic created.
+        """
         topic_ids = prepare(self._server.bootstrap)
         generator = Generator(self._seed * 1_000_003 + self._renewals, topic_ids)
         self._renewals += 1
@@ -354,8 +359,11 @@ class Sweep:
 
 
 def prepare(bootstrap: str) -> tuple[bytes, ...]:
-    """Topics and transactional ids that requests are about; the topics' ids."""
+    """Make the topics and transactional ids that requests are about, and no others; the topics' ids."""
     connection = RawConnection(bootstrap)
+    there = connection.call(MetadataRequest(topics=None), 12).topics
+    old = [DeleteTopicState(name=topic.name) for topic in there if topic.name != BYSTANDER_TOPIC]
+    connection.call(DeleteTopicsRequest(topics=old, timeout_ms=10_000), 6)
     topics = [CreatableTopic(name=name, num_partitions=PARTITIONS, replication_factor=1) for name in TOPICS]
     connection.call(CreateTopicsRequest(topics=topics, timeout_ms=10_000), 5)
     for name in TRANSACTIONAL_IDS:
