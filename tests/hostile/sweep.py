@@ -340,11 +340,11 @@ class Sweep:
                 self._finish(attacker, "nothing", idle)
 
     def _drop(self, attacker: Attacker) -> None:
-        if attacker.socket is not None:
-            self._poll.unregister(attacker.socket.fileno())
-            del self._by_descriptor[attacker.socket.fileno()]
-            attacker.socket.close()
-            attacker.socket = None
+        dropped, attacker.socket = attacker.socket, None
+        if dropped is not None:
+            # Closing takes it out of the poll.
+            self._by_descriptor.pop(dropped.fileno(), None)
+            dropped.close()
 
     def _say(self, sent: int, frames: int, seconds: float) -> None:
         report = self.report
