@@ -131,3 +131,23 @@ def test_offsets_of_a_group_are_deleted(client: Client, make_topic: MakeTopic, u
     admin.alter_group_offsets(unique_name, {(topic, 0): 5, (topic, 1): 6})
     admin.delete_group_offsets(unique_name, [(topic, 0)])
     assert admin.group_offsets(unique_name, partitions_of(topic, 2)) == {(topic, 1): 6}
+
+
+def test_the_cluster_is_described(client: Client) -> None:
+    cluster_id, brokers = client.admin().cluster()
+    assert len(cluster_id) == 22, "a UUID in Base64"
+    assert brokers == 1
+
+
+def test_offsets_by_time_and_at_the_end(client: Client, make_topic: MakeTopic) -> None:
+    topic = make_topic(partitions=2)
+    producer = client.producer()
+    for number in range(3):
+        producer.send(topic, b"x", partition=1, timestamp_ms=1_700_000_000_000 + number * 1000)
+        producer.flush()
+    admin = client.admin()
+    assert admin.offsets_of(topic, 0, None) == 0
+    assert admin.offsets_of(topic, 1, None) == 3
+    assert admin.offsets_of(topic, 1, 1_600_000_000_000) == 0
+    assert admin.offsets_of(topic, 1, 1_700_000_000_001) == 1
+    assert admin.offsets_of(topic, 1, 1_700_000_002_000) == 2

@@ -109,3 +109,27 @@ def test_a_static_member_that_stays_away_keeps_its_place(
     drive([gone], lambda: share_out([gone], partitions_of(topic, 2), [2]), "the static member")
     gone.close()
     assert client.admin().describe_group(unique_name) == ("stable", 1)
+
+
+@pytest.mark.needs("cooperative rebalancing")
+def test_members_share_out_cooperatively(client: Client, make_topic: MakeTopic, unique_name: str) -> None:
+    """KIP-429: a rebalance takes two generations, and what a member keeps it never loses meanwhile."""
+    topic = make_topic(partitions=6)
+    partitions = partitions_of(topic, 6)
+
+    def join() -> Consumer:
+        return client.consumer(topics=[topic], group_id=unique_name, cooperative=True)
+
+    members = [join()]
+    drive(members, lambda: share_out(members, partitions, [6]), "a group of one")
+    fewest = [6]
+
+    def shared() -> bool:
+        fewest.append(len(members[0].assignment()))
+        return share_out(members, partitions, [3, 3])
+
+    members.append(join())
+    drive(members, shared, "a group of two")
+    assert min(fewest) == 3, "the first member kept what it was to keep"
+    members.pop(0).close()
+    drive(members, lambda: share_out(members, partitions, [6]), "the other one alone")

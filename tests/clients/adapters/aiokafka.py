@@ -187,6 +187,7 @@ class AioKafkaConsumer(Consumer):
 class AioKafkaAdmin(Admin):
     def __init__(self, loop: LoopThread, bootstrap: str) -> None:
         self._loop = loop
+        self._bootstrap = bootstrap
         loop.run(self._start(bootstrap))
 
     async def _start(self, bootstrap: str) -> None:
@@ -224,6 +225,22 @@ class AioKafkaAdmin(Admin):
         (response,) = self._loop.run(self._admin.alter_configs([resource]))
         self._check(*[each[0] for each in response.resources])
 
+    def cluster(self) -> tuple[str, int]:
+        described = self._loop.run(self._admin.describe_cluster())
+        return described["cluster_id"], len(described["brokers"])
+
+    def offsets_of(self, name: str, partition: int, timestamp_ms: int | None) -> int:
+        """The admin client has no call for it, the consumer has two."""
+        asked = TopicPartition(name, partition)
+
+        async def ask() -> int:
+            async with aiokafka.AIOKafkaConsumer(bootstrap_servers=self._bootstrap) as consumer:
+                if timestamp_ms is None:
+                    return int((await consumer.end_offsets([asked]))[asked])
+                return int((await consumer.offsets_for_times({asked: timestamp_ms}))[asked].offset)
+
+        return self._loop.run(ask())
+
     def groups(self) -> set[str]:
         return {group[0] for group in self._loop.run(self._admin.list_consumer_groups())}
 
@@ -258,6 +275,7 @@ class AioKafkaAdmin(Admin):
 class AioKafkaClient(Client):
     name = "aiokafka"
     cannot = {
+        "cooperative rebalancing": "aiokafka has no cooperative assignor",
         "fence by group generation": "aiokafka sends TxnOffsetCommit v0, which names no member",
         "delete groups": "AIOKafkaAdminClient has no call for DeleteGroups",
         "alter group offsets": "AIOKafkaAdminClient has no call for it",
@@ -301,6 +319,7 @@ class AioKafkaClient(Client):
         group_instance_id: str | None = None,
         read_committed: bool = True,
         session_timeout_ms: int = 10_000,
+        cooperative: bool = False,  # noqa: ARG002
     ) -> Consumer:
         config = {
             "bootstrap_servers": self._bootstrap,

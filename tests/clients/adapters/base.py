@@ -133,6 +133,14 @@ class Admin(ABC):
     def alter_topic_config(self, name: str, config: str, value: str) -> None: ...
 
     @abstractmethod
+    def cluster(self) -> tuple[str, int]:
+        """The cluster's id and its number of brokers."""
+
+    @abstractmethod
+    def offsets_of(self, name: str, partition: int, timestamp_ms: int | None) -> int:
+        """The offset of the first record at or after that time, or with None the partition's end."""
+
+    @abstractmethod
     def groups(self) -> set[str]: ...
 
     @abstractmethod
@@ -185,6 +193,7 @@ class Client(ABC):
         group_instance_id: str | None = None,
         read_committed: bool = True,
         session_timeout_ms: int = 10_000,
+        cooperative: bool = False,
     ) -> Consumer:
         """Reads from the beginning where the group has no committed offset. Never commits by itself."""
 

@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
     ConfigResource,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
 )
 
 from tests.clients.adapters.base import (
@@ -228,6 +229,15 @@ class ConfluentAdmin(Admin):
         resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[change])
         result_of(self._admin.incremental_alter_configs([resource]))
 
+    def cluster(self) -> tuple[str, int]:
+        with client_errors():
+            described = self._admin.describe_cluster().result(TIMEOUT_S)
+        return described.cluster_id, len(described.nodes)
+
+    def offsets_of(self, name: str, partition: int, timestamp_ms: int | None) -> int:
+        spec = OffsetSpec.latest() if timestamp_ms is None else OffsetSpec.for_timestamp(timestamp_ms)
+        return int(result_of(self._admin.list_offsets({TopicPartition(name, partition): spec})).offset)
+
     def groups(self) -> set[str]:
         with client_errors():
             listed = self._admin.list_consumer_groups(request_timeout=TIMEOUT_S).result(TIMEOUT_S)
@@ -301,6 +311,7 @@ class ConfluentClient(Client):
         group_instance_id: str | None = None,
         read_committed: bool = True,
         session_timeout_ms: int = 10_000,
+        cooperative: bool = False,
     ) -> Consumer:
         config = self._common | {
             "group.id": group_id or "none",
@@ -311,6 +322,8 @@ class ConfluentClient(Client):
             "heartbeat.interval.ms": 300,
             "fetch.wait.max.ms": 100,
         }
+        if cooperative:
+            config["partition.assignment.strategy"] = "cooperative-sticky"
         if group_instance_id is not None:
             config["group.instance.id"] = group_instance_id
         return self._remember(ConfluentConsumer(config, topics, partitions))

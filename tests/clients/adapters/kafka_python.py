@@ -9,7 +9,8 @@ from typing import Any
 
 import kafka
 from kafka import errors
-from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic, OffsetSpec
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from tests.clients.adapters.base import (
@@ -197,6 +198,17 @@ class KafkaPythonAdmin(Admin):
         if match := re.match(r"\[Error (\d+)\]", result):
             raise ClientError(int(match[1]), result)
 
+    def cluster(self) -> tuple[str, int]:
+        with client_errors():
+            described = self._admin.describe_cluster()
+        return described["cluster_id"], len(described["brokers"])
+
+    def offsets_of(self, name: str, partition: int, timestamp_ms: int | None) -> int:
+        asked = TopicPartition(name, partition)
+        with client_errors():
+            spec = OffsetSpec.LATEST if timestamp_ms is None else timestamp_ms
+            return int(self._admin.list_partition_offsets({asked: spec})[asked].offset)
+
     def groups(self) -> set[str]:
         with client_errors():
             return {group["group_id"] for group in self._admin.list_groups()}
@@ -278,6 +290,7 @@ class KafkaPythonClient(Client):
         group_instance_id: str | None = None,
         read_committed: bool = True,
         session_timeout_ms: int = 10_000,
+        cooperative: bool = False,
     ) -> Consumer:
         config = self._common | {
             "group_id": group_id,
@@ -290,6 +303,8 @@ class KafkaPythonClient(Client):
             "fetch_max_wait_ms": 100,
             "retry_backoff_ms": 20,
         }
+        if cooperative:
+            config["partition_assignment_strategy"] = [CooperativeStickyAssignor]
         return self._remember(KafkaPythonConsumer(config, topics, partitions))
 
     def admin(self) -> Admin:

@@ -254,6 +254,13 @@ class KafkaJsAdmin(Admin):
     def alter_topic_config(self, name: str, config: str, value: str) -> None:
         self._call("alterTopicConfig", name=name, config=config, value=value)
 
+    def cluster(self) -> tuple[str, int]:
+        cluster_id, brokers = self._call("cluster")
+        return cluster_id, brokers
+
+    def offsets_of(self, name: str, partition: int, timestamp_ms: int | None) -> int:
+        return int(self._call("offsetsOf", name=name, partition=partition, timestamp=timestamp_ms))
+
     def groups(self) -> set[str]:
         return set(self._call("groups"))
 
@@ -287,6 +294,7 @@ class KafkaJsAdmin(Admin):
 class KafkaJsClient(Client):
     name = "kafkajs"
     cannot = {
+        "cooperative rebalancing": "kafkajs has no cooperative assignor",
         "fence by group generation": "kafkajs sends TxnOffsetCommit v1, which names no member",
         "static membership": "kafkajs has no group.instance.id",
         "delete group offsets": "kafkajs has no call for OffsetDelete",
@@ -326,6 +334,7 @@ class KafkaJsClient(Client):
         group_instance_id: str | None = None,
         read_committed: bool = True,
         session_timeout_ms: int = 10_000,
+        cooperative: bool = False,  # noqa: ARG002
     ) -> Consumer:
         """kafkajs reads in groups only: by hand means a group of its own, other partitions dropped."""
         assert group_instance_id is None, self.cannot["static membership"]

@@ -257,6 +257,19 @@ class JsAdmin {
     })
   }
 
+  async cluster() {
+    const { clusterId, brokers } = await this.admin.describeCluster()
+    return [clusterId, brokers.length]
+  }
+
+  async offsetsOf({ name, partition, timestamp }) {
+    const offsets =
+      timestamp === null
+        ? await this.admin.fetchTopicOffsets(name)
+        : await this.admin.fetchTopicOffsetsByTimestamp(name, timestamp)
+    return offsets.find(each => each.partition === partition).offset
+  }
+
   async groups() {
     const { groups } = await this.admin.listGroups()
     return groups.map(group => group.groupId)
