@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from oncelog.broker.assembly import CannotStart, assemble, listen, new_loop
 from oncelog.broker.broker import Broker as BrokerCore
 from oncelog.broker.engine import EngineFailed
+from oncelog.broker.faults import Faults
 from oncelog.broker.options import Options, UsageError, parse_listeners, suggestion
 from oncelog.broker.recovery import replay
 from oncelog.broker.server import Server
@@ -123,6 +124,48 @@ class Broker:
         if snapshot.broker_id != id(self):
             raise UsageError("this snapshot was taken of another broker")
         self._call(lambda: self._go_back(snapshot))
+
+    @property
+    def journal_position(self) -> int:
+        """The newest position of the journal that is durable; every change takes the next one."""
+        assert self._core is not None, "the broker was not started"
+        return self._core.engine.durable_position
+
+    def crash(self) -> None:
+        """Stop as a kill would, lose what was not synced, start again on the rest, at the same address.
+
+        What was acknowledged is there again; connections are gone. Raises BrokerFailed.
+        """
+
+        async def crash() -> None:
+            restarted = asyncio.get_running_loop().create_future()
+            self.crash_now(lambda: restarted.set_result(None))
+            await restarted
+
+        self._call(crash)
+
+    def with_faults(self, job: Callable[[Faults], T]) -> T:
+        """Let `job` change the faults of this broker, in its thread; what it raises is raised here.
+
+        From the first time on, every request is looked at, until `without_faults`. Raises BrokerFailed.
+        """
+
+        async def run() -> T:
+            assert self._core is not None
+            if self._core.faults is None:
+                self._core.faults = Faults()
+            return job(self._core.faults)
+
+        return self._call(run)
+
+    def without_faults(self) -> None:
+        """Forget all faults. Raises BrokerFailed."""
+
+        async def forget() -> None:
+            assert self._core is not None
+            self._core.faults = None
+
+        self._call(forget)
 
     # --- starting and stopping ---
 
@@ -296,7 +339,42 @@ class Broker:
         await before.close()
         before.reader.close()
         self._journal.cut_back(snapshot.next_position)
-        self._core = self._replayed_core(before.cluster_id, snapshot.age_ms)
+        self._follow(before, snapshot.age_ms)
+
+    def crash_now(self, then: Callable[[], None]) -> None:
+        """In the broker's thread: crash, and call `then` when it serves again, or has failed."""
+        assert self._loop is not None
+        assert self._core is not None
+        assert self._server is not None
+        crashed = self._core
+        if crashed.engine.failure is None:
+            crashed.engine.abandon()
+            crashed.deadlines.close()
+            self._server.cut_all()
+            self._loop.call_soon(self._restart, crashed)
+        self._loop.call_soon(then)
+
+    def _restart(self, crashed: BrokerCore) -> None:
+        """The entry that was with the journal's writer may be in the journal; what came after it is not."""
+        assert self._loop is not None
+        assert self._stop is not None
+        assert self._journal is not None
+        crashed.reader.close()
+        if self._stop.is_set():
+            return
+        try:
+            if not isinstance(self._journal, MemoryJournal):
+                self._journal.close()
+                self._journal, _ = self._open_journal(self._loop)
+            self._follow(crashed, age_ms=None)
+        except Exception as failed:
+            self._failed(failed)
+
+    def _follow(self, before: BrokerCore, age_ms: int | None) -> None:
+        """Serve from the journal again, in the place of the broker before."""
+        assert self._server is not None
+        self._core = self._replayed_core(before.cluster_id, age_ms)
+        self._core.faults = before.faults
         self._server.hand_over(self._core)
 
 

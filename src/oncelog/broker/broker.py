@@ -16,6 +16,7 @@ from oncelog.broker.config_notices import ConfigNotices, Notice
 from oncelog.broker.deadlines import Deadlines
 from oncelog.broker.disk_space import DiskSpace
 from oncelog.broker.engine import Engine, EngineFailed
+from oncelog.broker.faults import Faults
 from oncelog.broker.fetch_sessions import FetchSessions
 from oncelog.broker.groups import GroupCoordinator
 from oncelog.broker.metadata_cache import MetadataCache
@@ -86,6 +87,7 @@ class Broker:
         self.groups = GroupCoordinator(self.engine, self.deadlines, self.random_uuid, options.group_options())
         self.metadata_cache = MetadataCache()
         self.config_notices = ConfigNotices()
+        self.faults: Faults | None = None
         self._sweep_transactions_later()
 
     def random_uuid(self) -> bytes:
@@ -116,6 +118,8 @@ class Broker:
     def _keep_hot(self, written: Written) -> None:
         self.reader.cache.put(written.position, written.payload)
         self.disk_space.wrote(len(written.payload))
+        if self.faults is not None:
+            self.faults.durable(written.position)
 
     def _sweep_transactions_later(self) -> None:
         self.deadlines.after(TRANSACTION_SWEEP_INTERVAL_MS, self._sweep_transactions)

@@ -316,6 +316,17 @@ class Engine:
         if self.failure is None:
             self.failure = EngineFailed("the broker has been stopped")
 
+    def abandon(self) -> None:
+        """End as the end of the process would: what is decided and not in the journal is lost, and no reply
+        leaves any more. For a broker that is to be started again in the same process.
+        """
+        self.failure = EngineFailed("the broker has crashed, as was asked for")
+        self._held.clear()
+        self._waiting_for_room.clear()
+        if self._seal_timer is not None:
+            self._seal_timer.cancel()
+        self._idle.set()
+
     def _fail(self, reason: BaseException) -> None:
         """Stop for good: a failed write proves nothing about the file, a broken invariant nothing at all."""
         if self.failure is not None:
