@@ -5,6 +5,7 @@ broker that serves others as before. Limits are small here, so that reaching the
 from __future__ import annotations
 
 import contextlib
+import gzip
 import random
 import re
 import socket
@@ -29,7 +30,7 @@ from oncelog.wire.messages.offset_fetch import (
     OffsetFetchRequestTopics,
 )
 from tests.hostile.sweep import faults_in, resident_bytes
-from tests.support.batches import batch
+from tests.support.batches import batch, record
 from tests.support.raw import ConnectionClosed, RawConnection
 from tests.support.server import ServerProcess
 from tests.support.speaking import fetch_request, log_end_offset, produce
@@ -463,3 +464,25 @@ def test_log_lines_are_limited(server_in: ServerProcess) -> None:
             return told + sum(map(int, untold)) == bad_clients
 
         wait_for(all_told, "lines that account for every bad client")
+
+
+# -- batches that unpack to much --
+
+
+def test_a_batch_of_a_million_wrong_records_is_refused_briefly(attack: RawConnection) -> None:
+    """A few kilobytes of gzip hold very many records; an error for each would be a hundred megabytes."""
+    count = 500_000
+    one = record(b"")
+    packed = gzip.compress(one * count)
+    spoiled = batch(
+        [b""],
+        attributes=1,
+        records=packed,
+        record_count=count,
+        last_offset_delta=count - 1,
+        timestamps_ms=[1 << 50],
+    )
+    assert len(spoiled) < 100_000
+    answer = produce(attack, TOPIC, spoiled)
+    assert answer.error_code == ErrorCode.INVALID_TIMESTAMP
+    assert len(answer.record_errors) == 100

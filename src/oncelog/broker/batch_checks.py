@@ -7,6 +7,7 @@ compacted topic needs. Must not know the broker's state.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
 from oncelog.wire.compression import CodecMissing
@@ -30,6 +31,9 @@ PREFIX_BYTES = 17
 """What the magic byte needs to be seen."""
 DECOMPRESSED_BYTES_MAX = 16 << 20
 """Of one batch that is looked into; a batch that grows larger is refused."""
+
+RECORD_ERRORS_MAX = 100
+"""Of one batch; more records may be wrong, but a few kilobytes unpack to millions of them."""
 
 Buffer = bytes | memoryview
 
@@ -101,14 +105,15 @@ def _has_another_batch(records: Buffer, size_bytes: int) -> bool:
 def check_keys(batch: Buffer) -> Refused | None:
     """A compacted topic needs a key in every record; those without are named."""
     try:
-        missing = [
+        without_key = (
             BatchIndexAndErrorMessage(
                 batch_index=index,
                 batch_index_error_message="Compacted topic cannot accept message without key",
             )
             for index, record in enumerate(iterate_records(batch, DECOMPRESSED_BYTES_MAX))
             if record.key is None
-        ]
+        )
+        missing = list(islice(without_key, RECORD_ERRORS_MAX))
     except DecodeError as damage:
         return Refused(_CORRUPT, str(damage))
     except CodecMissing as missing_codec:
@@ -121,12 +126,13 @@ def check_keys(batch: Buffer) -> Refused | None:
 def timestamp_errors(batch: Buffer, earliest_ms: int, latest_ms: int) -> list[BatchIndexAndErrorMessage]:
     """Name the records whose timestamps are out of range; empty where the batch can't be read."""
     try:
-        return [
+        out_of_range = (
             BatchIndexAndErrorMessage(
                 batch_index=index, batch_index_error_message=f"timestamp {record.timestamp} is out of range"
             )
             for index, record in enumerate(iterate_records(batch, DECOMPRESSED_BYTES_MAX))
             if not earliest_ms <= record.timestamp <= latest_ms
-        ]
+        )
+        return list(islice(out_of_range, RECORD_ERRORS_MAX))
     except (DecodeError, CodecMissing):
         return []

@@ -34,6 +34,8 @@ ADMIN_CLIENT_ID = "__admin_client"
 INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 ACKS = (-1, 0, 1)
+BATCHES_LOOKED_INTO_MAX = 10
+"""To name the records with wrong timestamps; unpacking every batch of a request could take minutes."""
 _TRANSACTIONAL_BIT = 0x10
 _ATTRIBUTES_LOW_BYTE = 22
 
@@ -146,6 +148,7 @@ def _response(
     response = ProduceResponse(responses=[])
     answered: TopicProduceData | None = None
     partitions: list[PartitionProduceResponse] = []
+    batches_looked_into = 0
     for place in places:
         if place.topic is not answered:
             answered = place.topic
@@ -159,7 +162,12 @@ def _response(
             partitions.append(_refused_answer(place.partition, place.refused))
         else:
             number = place.batch_number
-            partitions.append(_answer(place.partition, results[number], batches[number]))
+            result = results[number]
+            answer = _answer(place.partition, result)
+            if result.timestamp_range_ms is not None and batches_looked_into < BATCHES_LOOKED_INTO_MAX:
+                batches_looked_into += 1
+                answer.record_errors = timestamp_errors(batches[number], *result.timestamp_range_ms)
+            partitions.append(answer)
     return response
 
 
@@ -175,7 +183,7 @@ def _refused_answer(index: int, refused: Refused) -> PartitionProduceResponse:
     )
 
 
-def _answer(index: int, result: ProduceResult, batch: Buffer) -> PartitionProduceResponse:
+def _answer(index: int, result: ProduceResult) -> PartitionProduceResponse:
     answer = PartitionProduceResponse(
         index=index,
         error_code=result.error,
@@ -185,6 +193,4 @@ def _answer(index: int, result: ProduceResult, batch: Buffer) -> PartitionProduc
     )
     if result.error:
         answer.error_message = result.message
-        if result.timestamp_range_ms is not None:
-            answer.record_errors = timestamp_errors(batch, *result.timestamp_range_ms)
     return answer
