@@ -204,6 +204,33 @@ def test_a_follower_that_joins_again_unchanged_gets_the_same_generation(
     assert follower.joined().generation_id == 3
 
 
+def test_a_join_whose_answer_was_lost_is_answered_again(
+    open_connection: OpenConnection, unique_name: str
+) -> None:
+    """Before the assignment, and for a leader too: nothing has changed, so nobody joins anew."""
+    leader, follower = pair(open_connection, unique_name)
+    leader.send_join()
+    wait_for(lambda: follower.heartbeat() == ErrorCode.REBALANCE_IN_PROGRESS, "the rebalance")
+    follower.join()
+    leader.joined()
+    again = leader.join()
+    assert (again.generation_id, len(again.members)) == (3, 2)
+    assert follower.join().generation_id == 3
+    assert leader.sync({leader.member_id: b"all"}).assignment == b"all"
+
+
+def test_who_has_left_commits_nothing(
+    open_connection: OpenConnection, unique_name: str, make_topic: MakeTopic
+) -> None:
+    """The others have not joined again yet, so the generation is still its own."""
+    topic = make_topic()
+    leader, follower = pair(open_connection, unique_name)
+    assert follower.leave() == 0
+    assert follower.commit(topic, 5) == ErrorCode.UNKNOWN_MEMBER_ID
+    assert leader.commit(topic, 6) == 0, "who stays commits what it has done before it joins again"
+    assert committed_offset(leader.connection, unique_name, topic).offset == 6
+
+
 def test_a_leader_that_joins_again_sets_off_a_rebalance(
     open_connection: OpenConnection, unique_name: str
 ) -> None:
@@ -231,8 +258,8 @@ def test_who_does_not_sync_in_time_is_out(open_connection: OpenConnection, uniqu
     follower.join()
     leader.joined()
     assert follower.sync().error_code == ErrorCode.REBALANCE_IN_PROGRESS
+    assert leader.heartbeat() == ErrorCode.UNKNOWN_MEMBER_ID, "before anybody has joined again"
     assert follower.join().leader == follower.member_id
-    assert leader.heartbeat() == ErrorCode.UNKNOWN_MEMBER_ID
 
 
 # -- fencing --

@@ -6,13 +6,20 @@ const readline = require('readline')
 const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, KafkaJSProtocolError, logLevel } = require('kafkajs')
 const snappy = require('kafkajs-snappy')
 const lz4 = require('lz4js')
+const xxhash = require('lz4js/xxh32.js')
 const { ZstdCodec } = require('zstd-codec')
 
 CompressionCodecs[CompressionTypes.Snappy] = snappy
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async encoder => Buffer.from(lz4.compress(encoder.buffer)),
+  compress: async encoder => withIndependentBlocks(Buffer.from(lz4.compress(encoder.buffer))),
   decompress: async buffer => Buffer.from(lz4.decompress(buffer)),
 })
+// Kafka reads no other frames. lz4js doesn't set the flag; below 4 MB it is true, as there is one block only.
+function withIndependentBlocks(frame) {
+  frame[4] |= 0x20
+  frame[6] = (xxhash.hash(0, frame, 4, 2) >> 8) & 0xff
+  return frame
+}
 const zstd = new Promise(resolve => ZstdCodec.run(module => resolve(new module.Simple())))
 CompressionCodecs[CompressionTypes.ZSTD] = () => ({
   compress: async encoder => Buffer.from((await zstd).compress(encoder.buffer)),
