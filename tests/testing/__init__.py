@@ -1,0 +1,1 @@
+"""Tests of what oncelog brings for testing other services."""
