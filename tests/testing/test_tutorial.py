@@ -1,4 +1,4 @@
-"""Every block of docs/testing-your-service.md runs, as the file that it says, under pytest with the plugin."""
+"""Every block of docs/testing-your-service.md runs under pytest, as the file that its first line says."""
 
 from __future__ import annotations
 
