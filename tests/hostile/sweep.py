@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from oncelog.broker.registry import Registry, Route
 from oncelog.wire.definition import DecodeError
@@ -56,6 +57,8 @@ CONNECTIONS = 16
 BASES_PER_VERSION = 6
 RENEW_AFTER_FRAMES = 20_000
 WARM_UP_FRAMES = 30_000
+SLICE_FRAMES_MIN = 20_000
+SLICES_MAX = 20
 SAY_AFTER_S = 15.0
 ANSWER_WITHIN_S = 1.0
 MEMORY_GROWTH_BYTES_MAX = 50 << 20
@@ -91,9 +94,26 @@ class Report:
     wrong: list[str] = field(default_factory=list)
     by_api: dict[str, Counter[str]] = field(default_factory=dict)
     memory_bytes: list[int] = field(default_factory=list)
+    was_interrupted: bool = False
 
     def count(self, api: str, what: str) -> None:
         self.by_api.setdefault(api, Counter())[what] += 1
+
+    def add(self, other: Report) -> None:
+        """Take in what became of more frames."""
+        self.frames += other.frames
+        self.answered += other.answered
+        self.closed += other.closed
+        self.without_answer_by_design += other.without_answer_by_design
+        self.left_out += other.left_out
+        self.seconds += other.seconds
+        self.slowest_s = max(self.slowest_s, other.slowest_s)
+        self.late += other.late
+        self.wrong += other.wrong
+        self.memory_bytes += other.memory_bytes
+        self.was_interrupted |= other.was_interrupted
+        for api, counts in other.by_api.items():
+            self.by_api.setdefault(api, Counter()).update(counts)
 
 
 class ServerGone(AssertionError):
@@ -265,6 +285,7 @@ class Sweep:
         except KeyboardInterrupt:
             # Enough: the table tells of those that were sent.
             sent -= len(self._attackers) - len(idle)
+            report.was_interrupted = True
         finally:
             for attacker in self._attackers:
                 self._drop(attacker)
@@ -409,35 +430,51 @@ def main() -> int:
 
 
 def _sweep(server: ServerProcess, frames: int, seed: int) -> int:
-    warm_up = min(WARM_UP_FRAMES, frames)
-    Sweep(server, seed=seed + 1).run(warm_up, say=True)
-    good_frames = max(10_000, min(50_000, frames // 20))
+    Sweep(server, seed=seed + 1).run(min(WARM_UP_FRAMES, frames), say=True)
+    before_bytes = resident_bytes(server.process_id)
+    slices = max(1, min(SLICES_MAX, frames // SLICE_FRAMES_MIN))
+    good, mutated_ = Sweep(server, seed=seed + 2, mutate=False), Sweep(server, seed=seed)
+    report = Report()
+    beside_good, beside_mutated = [], []
     with Bystander(server.bootstrap) as bystander:
         bystander.latencies()
         time.sleep(5.0)
         alone = bystander.latencies()
-        Sweep(server, seed=seed + 2, mutate=False).run(good_frames, say=True)
-        beside_good = bystander.latencies()
         Sweep(server, seed=seed + 3, pace_per_s=500.0).run(2500, say=True)
         beside_paced = bystander.latencies()
-        before_bytes = resident_bytes(server.process_id)
-        sweep = Sweep(server, seed=seed)
-        report = sweep.run(frames, watch_memory=True, say=True)
-        beside_mutated = bystander.latencies()
+        # By turns, so that whatever else the machine does falls on both alike.
+        for number in range(slices):
+            good.run(SLICE_FRAMES_MIN // 2)
+            beside_good.append(bystander.latencies())
+            count = frames * (number + 1) // slices - frames * number // slices
+            report.add(mutated_.run(count, watch_memory=True, say=True))
+            beside_mutated.append(bystander.latencies())
+            if report.was_interrupted:
+                break
     grown_bytes = max([*report.memory_bytes, resident_bytes(server.process_id)]) - before_bytes
     print(file=sys.stderr)
     _print_table(report)
     _print_latencies(
         ("alone", alone),
         ("beside 500 mutated frames/s", beside_paced),
-        ("beside good frames, as many as go", beside_good),
-        ("beside mutated frames, as many as go", beside_mutated),
+        ("beside good frames, as many as go", middle(beside_good)),
+        ("beside mutated frames, as many as go", middle(beside_mutated)),
     )
     print(f"\n{report.frames:,} mutated frames, seed {seed}: {report.frames / report.seconds:,.0f}/s")
-    broken = _verdicts(server, report, before_bytes, grown_bytes, beside_good, beside_mutated)
+    broken = _verdicts(server, report, before_bytes, grown_bytes, middle(beside_good), middle(beside_mutated))
     for line in (*report.late[:5], *report.wrong[:5], *faults_in(server.output())[:10]):
         print("  " + line[:2000])
     return 1 if broken else 0
+
+
+def middle(rows: list[Latencies]) -> Latencies:
+    """The medians of several rows, which one busy moment of the machine does not move."""
+    return Latencies(
+        sum(row.count for row in rows),
+        median(row.p50_ms for row in rows),
+        median(row.p99_ms for row in rows),
+        max(row.max_ms for row in rows),
+    )
 
 
 def _verdicts(
