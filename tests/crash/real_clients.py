@@ -288,11 +288,11 @@ class Readers(Load):
                 positions[number] = record.offset + 1
         if not batches:
             return
-        await consumer.commit(
-            {each: positions[each.partition] for each in batches if each.partition in positions}
-        )
-        for each in batches:
-            self.told.group_commit(each.partition, positions[each.partition])
+        committed = {each: positions[each.partition] for each in batches if each.partition in positions}
+        await consumer.commit(committed)
+        # A rebalance may have emptied the positions meanwhile; what was committed stands.
+        for each, position in committed.items():
+            self.told.group_commit(each.partition, position)
 
 
 class _ForgetPositions(ConsumerRebalanceListener):  # type: ignore[misc]
