@@ -110,7 +110,7 @@ def test_a_fenced_static_member_stays_fenced(server_in: ServerProcess, opened: O
 
 def test_who_does_not_come_back_to_sync_is_out(server_in: ServerProcess, opened: Open) -> None:
     """After a restart a generation without assignment has a full rebalance timeout to sync."""
-    leader, follower = joined_pair(opened, rebalance_timeout_ms=500)
+    leader, follower = joined_pair(opened, rebalance_timeout_ms=500, session_timeout_ms=60_000)
     restart(server_in, opened, leader, follower)
     assert follower.sync().error_code == ErrorCode.REBALANCE_IN_PROGRESS
     assert leader.heartbeat() == ErrorCode.UNKNOWN_MEMBER_ID
