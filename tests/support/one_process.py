@@ -298,8 +298,8 @@ class OneProcess:
         )
         self._listener = _Listener(self.loop)
         listener: Any = self._listener
-        self._server = Server(self.broker, listener, options.connection_limits(), LISTENERS)
-        await self._server.start()
+        self.server = Server(self.broker, listener, options.connection_limits(), LISTENERS)
+        await self.server.start()
 
     # --- clients and time ---
 

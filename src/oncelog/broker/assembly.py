@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
 from oncelog.broker.broker import Broker
@@ -14,9 +15,11 @@ from oncelog.broker.clock import SystemClock
 from oncelog.broker.options import Options
 from oncelog.broker.registry import Registry
 from oncelog.broker.server import CannotListen, Server
+from oncelog.disk.workers import InlineWorker
 from oncelog.journal import Journal
+from oncelog.journal.memory import MemoryJournal
 from oncelog.machine.state import State
-from oncelog.store.level0 import Reader
+from oncelog.store.level0 import PayloadCache, Reader
 
 
 class CannotStart(Exception):
@@ -58,6 +61,19 @@ def assemble(
         random_bytes=os.urandom,
         on_failure=on_failure,
     )
+
+
+def memory_reader(journal: MemoryJournal, bytes_max: int, loop: asyncio.AbstractEventLoop) -> Reader:
+    """In memory nothing waits, and the cache holds the journal's own payloads."""
+    cache = PayloadCache(bytes_max)
+    for position, payload in journal.payloads():
+        cache.put(position, payload)
+    return Reader(journal, cache, post=loop.call_soon, worker=InlineWorker())
+
+
+def new_cluster_id() -> str:
+    """As Kafka draws them: a random UUID in URL-safe base 64."""
+    return urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
 
 
 async def listen(broker: Broker, options: Options, loop: asyncio.AbstractEventLoop) -> Server:

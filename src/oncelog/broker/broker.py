@@ -20,6 +20,7 @@ from oncelog.broker.faults import Faults
 from oncelog.broker.fetch_sessions import FetchSessions
 from oncelog.broker.groups import GroupCoordinator
 from oncelog.broker.metadata_cache import MetadataCache
+from oncelog.broker.metrics import ErrorCounts
 from oncelog.broker.options import Options
 from oncelog.broker.published import Published
 from oncelog.broker.registry import Registry
@@ -81,14 +82,20 @@ class Broker:
             on_durable=self._keep_hot,
         )
         self.deadlines = Deadlines(loop)
+        self._journal = journal
         self.disk_space = DiskSpace(journal.free_bytes, options.disk_reserve_bytes, self.deadlines)
         self.fetch_sessions = FetchSessions()
         self.random_bytes = random_bytes
         self.groups = GroupCoordinator(self.engine, self.deadlines, self.random_uuid, options.group_options())
         self.metadata_cache = MetadataCache()
         self.config_notices = ConfigNotices()
+        self.errors = ErrorCounts((route.name, route.api.response) for route in registry.routes.values())
         self.faults: Faults | None = None
         self._sweep_transactions_later()
+
+    def journal_bytes(self) -> int:
+        """What the journal holds."""
+        return self._journal.size_bytes
 
     def random_uuid(self) -> bytes:
         """16 random bytes with the marks of a version 4 UUID."""

@@ -225,6 +225,7 @@ class Connection(asyncio.Protocol):
                         self._wait_for_room()
                         return
                     self._has_room = False
+                route.requests += 1
                 self._start(route, header, frames.popleft())
         except (DecodeError, HostileInput) as hostile:
             self.abort(str(hostile))
@@ -254,6 +255,7 @@ class Connection(asyncio.Protocol):
             return route
         if route is not None and header.api_key == API_VERSIONS_KEY and header.api_version >= 0:
             frame = self._frames.popleft()
+            route.requests += 1
             slot = self._new_slot(len(frame))
             self._fill(slot, header.correlation_id, self._broker.unsupported_version_response(), 0)
             return None
@@ -330,6 +332,7 @@ class Connection(asyncio.Protocol):
         slot.buffers = encode_response(correlation_id, response, version)
         slot.reply_bytes = sum(map(len, slot.buffers))
         self._reply_bytes += slot.reply_bytes
+        self._broker.errors.look_at(response)
         engine = self._broker.engine
         engine.hold(slot, engine.stamp() if position is None else position)
 

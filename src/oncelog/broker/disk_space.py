@@ -18,7 +18,7 @@ CHECK_AFTER_BYTES = 32 << 20
 
 
 class DiskSpace:
-    """is_nearly_full: fewer than `free_bytes_min` were left at the last look.
+    """free_bytes: what was left at the last look; is_nearly_full: that was less than `free_bytes_min`.
 
     What keeps the log going (ends of transactions, offsets, heartbeats) is accepted all the same; the reserve
     is for it.
@@ -26,6 +26,7 @@ class DiskSpace:
 
     def __init__(self, free_bytes: Callable[[], int], free_bytes_min: int, deadlines: Deadlines) -> None:
         self.is_nearly_full = False
+        self.free_bytes = 0
         self._free_bytes = free_bytes
         self._free_bytes_min = free_bytes_min
         self._deadlines = deadlines
@@ -50,6 +51,7 @@ class DiskSpace:
         except OSError as failed:
             log.warning("the free space of the data directory is not known: %s", failed)
             return
+        self.free_bytes = free_bytes
         was_nearly_full = self.is_nearly_full
         self.is_nearly_full = free_bytes < self._free_bytes_min
         if self.is_nearly_full and not was_nearly_full:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from oncelog.broker.clock import Clock
+from oncelog.broker.metrics import EngineCounts
 from oncelog.broker.published import Movement, Published, movement_of
 from oncelog.journal import EntryToWrite, Journal, Written
 from oncelog.machine.commands import Produce, ProduceResult
@@ -49,10 +50,11 @@ class Held(Protocol):
 class OpenEntry:
     """The entry that fills: its moment is fixed when it opens, and all that is decided into it shares it."""
 
-    __slots__ = ("at", "events", "payload", "payload_bytes")
+    __slots__ = ("at", "commands", "events", "payload", "payload_bytes")
 
     def __init__(self, position: int, wall_ms: int, age_ms: int) -> None:
         self.at = At(position, wall_ms, age_ms)
+        self.commands = 0
         self.events: list[bytes] = []
         self.payload: list[Buffer] = []
         self.payload_bytes = 0
@@ -82,6 +84,7 @@ class Engine:
         self.published = published
         self.durable_position = journal.next_position - 1
         self.failure: BaseException | None = None
+        self.counts = EngineCounts()
         self._journal = journal
         self._clock = clock
         self._loop = loop
@@ -146,6 +149,7 @@ class Engine:
     def _append(self, events: list[Event], batches: Sequence[Buffer]) -> None:
         encoded = [event.encode() for event in events]
         entry = self._open or self._open_entry()
+        entry.commands += 1
         entry.events += encoded
         remaining = iter(batches)
         try:
@@ -201,6 +205,10 @@ class Engine:
     def _is_open_entry_full(self) -> bool:
         return self._open is not None and self._open.payload_bytes >= self._entry_bytes_max
 
+    @property
+    def waiting_for_room_count(self) -> int:
+        return len(self._waiting_for_room)
+
     def wait_for_room(self, resume: Callable[[], None]) -> None:
         """Call `resume` once, in arrival order over all connections, when a produce may be decided."""
         self._waiting_for_room.append(resume)
@@ -218,6 +226,10 @@ class Engine:
         else:
             self._held.append((position, held))
 
+    @property
+    def held_count(self) -> int:
+        return len(self._held)
+
     def flush_after_release(self, flush: Callable[[], None]) -> None:
         """`flush` runs after each round of releases, in the same turn of the loop."""
         self._after_release = flush
@@ -233,9 +245,10 @@ class Engine:
         self._open = None
         self._writing = movement_of(entry.at)
         at = entry.at
+        events = b"".join(entry.events)
+        self.counts.submitted(entry.commands, len(events) + entry.payload_bytes)
         self._journal.append(
-            EntryToWrite(at.position, at.wall_ms, at.age_ms, b"".join(entry.events), entry.payload, False),
-            self._confirmed,
+            EntryToWrite(at.position, at.wall_ms, at.age_ms, events, entry.payload, False), self._confirmed
         )
         if self._waiting_for_room:
             self._let_waiting_in()
@@ -254,6 +267,7 @@ class Engine:
         if written.error is not None:
             self._fail(written.error)
             return
+        self.counts.confirmed()
         self._on_durable(written)
         self.durable_position = written.position
         woken = self.published.publish(movement)
@@ -286,6 +300,11 @@ class Engine:
             return
         self._write_seal()
 
+    def prove(self) -> None:
+        """Have one entry synced even if nothing happens, so that it is known whether the disk takes any."""
+        if self.failure is None and self._writing is None and self._open is None:
+            self._write_seal()
+
     def _write_seal(self) -> None:
         """An entry without events: it tells a later start that everything before it was durable."""
         position = self._next_position
@@ -293,6 +312,7 @@ class Engine:
         self._writing = Movement([], [])
         self._sealed_position = position
         self._idle.clear()
+        self.counts.submitted_seal()
         self._journal.append(
             EntryToWrite(position, self._clock.wall_ms(), self.age_ms(), b"", (), True), self._confirmed
         )

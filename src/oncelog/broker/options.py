@@ -23,6 +23,10 @@ ENVIRONMENT_PREFIX = "ONCELOG_"
 CONFIG_OPTION = "config"
 
 
+MEMORY_BYTES_MAX = 1 << 30
+MEMORY_RESERVE_SHARE = 8
+REQUEST_BYTES_MAX = 100 << 20
+
 UNROUTABLE = ("0.0.0.0", "::")
 """Hosts to listen on that are no addresses to connect to."""
 
@@ -166,6 +170,9 @@ _DURABILITY = Kind("fsync", _choice("fsync"))
 _LEVEL = Kind("LEVEL", _choice("debug", "info", "warning", "error"))
 
 
+_LOG_FORMAT = Kind("key=value|json", _choice("key=value", "json"))
+
+
 def _bytes_kind(minimum: int, maximum: int) -> Kind:
     return Kind("BYTES", _bytes(minimum, maximum), show_bytes)
 
@@ -246,8 +253,31 @@ class Options:
         default=(Listener(Address("127.0.0.1", 9092)),),
         group=_PLACE,
     )
+    dev: bool = _option(
+        _SWITCH,
+        "For trying things: an empty group's first rebalance waits for nobody, and without --data everything "
+        "is kept in memory, at most 1GiB, and gone at the end. What is set besides counts more.",
+        default=False,
+        group=_PLACE,
+    )
+    admin: Address | None = _option(  # noqa: RUF009 (it makes a dataclasses.field)
+        _ADDRESS,
+        "Where /metrics, /livez and /readyz are served over HTTP.",
+        default=None,
+        group=_PLACE,
+        default_text="nowhere",
+    )
+    metrics_rows: int = _option(
+        _COUNT,
+        "Topics, and groups, that /metrics tells of one by one, the oldest first; totals are of all.",
+        default=100,
+        group=_PLACE,
+    )
     log_level: str = _option(
         _LEVEL, "The least severe log lines that are written.", default="info", group=_PLACE
+    )
+    log_format: str = _option(
+        _LOG_FORMAT, "How log lines are written, one for each record.", default="key=value", group=_PLACE
     )
     durability: str = _option(
         _DURABILITY,
@@ -367,7 +397,7 @@ class Options:
     socket_request_max_bytes: int = _option(
         _bytes_kind(4096, _INT_MAX),
         "A client that announces a larger request is disconnected.",
-        default=100 << 20,
+        default=REQUEST_BYTES_MAX,
         group=_CONNECTIONS,
         kafka="socket.request.max.bytes",
     )
@@ -453,6 +483,10 @@ class Options:
             )
 
     # --- what the parts of the broker are given ---
+
+    @property
+    def is_in_memory(self) -> bool:
+        return not self.data
 
     @property
     def journal_file_bytes_max(self) -> int:
@@ -555,6 +589,7 @@ def read_options(arguments: Mapping[str, Any], environment: Mapping[str, str]) -
     path = arguments.get(CONFIG_OPTION) or environment.get(f"{ENVIRONMENT_PREFIX}{CONFIG_OPTION.upper()}")
     from_file = read_file(path) if path else {}
     values: dict[str, Any] = {}
+    missing: list[Option] = []
     for option in OPTIONS:
         for text, where in (
             (_joined(arguments.get(option.name)), option.flag),
@@ -566,11 +601,33 @@ def read_options(arguments: Mapping[str, Any], environment: Mapping[str, str]) -
                 break
         else:
             if option.is_required:
-                raise UsageError(
-                    f"{option.flag} {option.kind.metavar} is missing (or {option.environment} in the "
-                    f"environment, or {option.name} in the file of --{CONFIG_OPTION})"
-                )
+                missing.append(option)
+    if values.get("dev"):
+        values = dev_defaults(has_data="data" in values) | values
+    for option in missing:
+        if option.name not in values:
+            raise UsageError(
+                f"{option.flag} {option.kind.metavar} is missing (or {option.environment} in the "
+                f"environment, or {option.name} in the file of --{CONFIG_OPTION})"
+            )
     return Options(**values)
+
+
+def dev_defaults(*, has_data: bool) -> dict[str, Any]:
+    """What --dev changes of the defaults."""
+    defaults: dict[str, Any] = {"group_initial_rebalance_delay_ms": 0}
+    return defaults if has_data else defaults | {"data": ""} | memory_defaults(MEMORY_BYTES_MAX)
+
+
+def memory_defaults(memory_bytes_max: int) -> dict[str, Any]:
+    """What a journal in memory changes of the defaults: some is kept for what must go on when it is full,
+    such as ends of transactions, and no request may be larger than half of that.
+    """
+    reserve_bytes = memory_bytes_max // MEMORY_RESERVE_SHARE
+    return {
+        "disk_reserve_bytes": reserve_bytes,
+        "socket_request_max_bytes": min(REQUEST_BYTES_MAX, reserve_bytes // 2),
+    }
 
 
 def _joined(given: str | Sequence[str] | None) -> str | None:

@@ -6,7 +6,7 @@ The same evolve that serves; nothing is decided here (law 2). Must not know sock
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Generator, Iterable
 from typing import NamedTuple
 
 from oncelog.journal import ReplayedEntry
@@ -15,7 +15,7 @@ from oncelog.machine.evolve import evolve
 from oncelog.machine.moment import At
 from oncelog.machine.state import State
 
-PROGRESS_EVERY_ENTRIES = 4096
+STEP_ENTRIES = 4096
 
 
 class Replayed(NamedTuple):
@@ -29,13 +29,21 @@ class ReplayMismatch(RuntimeError):
     """An entry's events and its payload disagree; the message names the position."""
 
 
-def replay(
-    state: State, entries: Iterable[ReplayedEntry], progress: Callable[[int], None] | None = None
-) -> Replayed:
-    """Evolve every entry into `state`. progress is called with the count of entries now and then.
+def replay(state: State, entries: Iterable[ReplayedEntry]) -> Replayed:
+    """Evolve every entry into `state`.
 
     Raises ReplayMismatch where an entry does not add up, and what decoding and evolving raise.
     """
+    steps = replay_in_steps(state, entries)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def replay_in_steps(state: State, entries: Iterable[ReplayedEntry]) -> Generator[int, None, Replayed]:
+    """The same, which yields the count of entries now and then, for others to have a turn."""
     count = 0
     age_ms = 0
     collects = gc.isenabled()
@@ -53,8 +61,8 @@ def replay(
                         f"the events of journal entry {entry.position} speak of {at.payload_offset} payload "
                         f"bytes, but it holds {entry.payload_size}"
                     )
-            if progress is not None and count % PROGRESS_EVERY_ENTRIES == 0:
-                progress(count)
+            if count % STEP_ENTRIES == 0:
+                yield count
     finally:
         if collects:
             gc.enable()

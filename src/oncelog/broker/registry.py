@@ -46,9 +46,20 @@ class Api:
 
 
 class Route:
-    """One API's way through the broker, flat for the hot path."""
+    """One API's way through the broker, flat for the hot path. requests: how many were started."""
 
-    __slots__ = ("api", "decode", "handle", "key", "max_version", "min_version", "name", "summary", "waits")
+    __slots__ = (
+        "api",
+        "decode",
+        "handle",
+        "key",
+        "max_version",
+        "min_version",
+        "name",
+        "requests",
+        "summary",
+        "waits",
+    )
 
     def __init__(self, api: Api, handle: Callable[..., Any], summary: str) -> None:
         self.api = api
@@ -59,6 +70,7 @@ class Route:
         self.decode = api.request.decode
         self.handle = handle
         self.summary = summary
+        self.requests = 0
 
 
 class Registry:

@@ -16,18 +16,19 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from oncelog.broker.assembly import CannotStart, assemble, listen, new_loop
+from oncelog.broker.admin import Admin
+from oncelog.broker.assembly import CannotStart, assemble, listen, memory_reader, new_cluster_id, new_loop
 from oncelog.broker.broker import Broker
-from oncelog.broker.log_limit import RateLimit
-from oncelog.broker.options import Listener, Options
-from oncelog.broker.recovery import Replayed, replay
+from oncelog.broker.logs import set_up
+from oncelog.broker.options import MEMORY_BYTES_MAX, Listener, Options
+from oncelog.broker.recovery import Replayed, replay_in_steps
 from oncelog.broker.server import Server
 from oncelog.disk.real import RealDisk
 from oncelog.journal import JournalError
 from oncelog.journal.file import FileJournal
+from oncelog.journal.memory import MemoryJournal
 from oncelog.machine.state import State
 from oncelog.store.level0 import PayloadCache, Reader
 
@@ -45,13 +46,7 @@ PROGRESS_INTERVAL_S = 1.0
 
 def run(options: Options) -> int:
     """Serve until a signal or a failure; returns the process's exit code."""
-    logging.basicConfig(
-        level=getattr(logging, options.log_level.upper()),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(RateLimit(options.closed_connections_logged))
+    set_up(options.log_level, options.log_format, options.closed_connections_logged)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _raise_open_files_limit()
     try:
@@ -81,7 +76,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _warn_of_open_addresses(options: Options) -> None:
-    found = open_addresses(options.listen)
+    found = open_addresses([*options.listen, *([Listener(options.admin)] if options.admin else [])])
     if found:
         log.warning(
             "there is no authentication and no encryption: whoever reaches %s can read and write everything",
@@ -103,34 +98,57 @@ async def _serve(options: Options) -> int:
 
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, finish, EXIT_OK)
-    disk = RealDisk()
-    journal = FileJournal.open(
-        disk,
-        options.data,
-        post=loop.call_soon_threadsafe,
-        file_bytes_max=options.journal_file_bytes_max,
-        random_bytes=os.urandom,
-    )
+    admin = await _start_admin(options, loop)
+    try:
+        return await _serve_journal(options, loop, admin, stop, failed)
+    finally:
+        if admin is not None:
+            await admin.close()
+
+
+async def _start_admin(options: Options, loop: asyncio.AbstractEventLoop) -> Admin | None:
+    """Before anything else: it tells how far a long start is."""
+    if options.admin is None:
+        return None
+    admin = Admin(loop, options.admin, rows_max=options.metrics_rows)
+    try:
+        await admin.start()
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {options.admin}: {error.strerror or error}; choose another address with "
+            "--admin HOST:PORT (port 0 picks a free one)"
+        ) from error
+    return admin
+
+
+async def _serve_journal(
+    options: Options,
+    loop: asyncio.AbstractEventLoop,
+    admin: Admin | None,
+    stop: asyncio.Future[int],
+    failed: Callable[[BaseException], None],
+) -> int:
+    journal, cluster_id = _open_journal(options, loop)
     try:
         state = State(options.machine_limits())
-        replayed = _replay(state, journal)
+        replayed = await replay_with_turns(state, journal, admin)
         broker = assemble(
             options,
             state,
             journal,
             loop,
-            cluster_id=journal.cluster_id,
+            cluster_id=cluster_id,
             age_ms=replayed.age_ms,
-            reader=Reader(
-                journal, PayloadCache(options.payload_cache_bytes_max), post=loop.call_soon_threadsafe
-            ),
+            reader=_reader(options, journal, loop),
             on_failure=failed,
         )
         server = await listen(broker, options, loop)
+        if admin is not None:
+            admin.attach(broker, server)
         _warn_of_open_addresses(options)
         gc.collect()
         gc.freeze()
-        print(_ready_line(server, broker, journal, replayed), flush=True)
+        print(_ready_line(options, server, broker, admin, replayed), flush=True)
         code = await stop
         await server.close()
         await broker.close()
@@ -140,32 +158,50 @@ async def _serve(options: Options) -> int:
         journal.close()
 
 
-def _replay(state: State, journal: FileJournal) -> Replayed:
-    """Replay with progress on the log when it takes more than a second; refused when memory would not do."""
-    entries_max = journal.entries_to_replay_max()
-    needed_bytes = entries_max * STATE_BYTES_PER_ENTRY
-    free_bytes = _available_memory_bytes()
-    if free_bytes is not None and needed_bytes > free_bytes:
-        raise CannotStart(
-            f"replaying up to {entries_max} journal entries may need {needed_bytes >> 20} MiB of memory, "
-            f"and {free_bytes >> 20} MiB are free; free some, or start on a machine with more"
-        )
-    size_bytes = journal.size_bytes
-    began_s = last_said_s = time.monotonic()
+def _open_journal(
+    options: Options, loop: asyncio.AbstractEventLoop
+) -> tuple[FileJournal | MemoryJournal, str]:
+    """The journal, not replayed, and the cluster's id."""
+    if options.is_in_memory:
+        return MemoryJournal(loop.call_soon, MEMORY_BYTES_MAX), new_cluster_id()
+    journal = FileJournal.open(
+        RealDisk(),
+        options.data,
+        post=loop.call_soon_threadsafe,
+        file_bytes_max=options.journal_file_bytes_max,
+        random_bytes=os.urandom,
+    )
+    return journal, journal.cluster_id
 
-    def progress(entries: int) -> None:
-        nonlocal last_said_s
-        now_s = time.monotonic()
-        if now_s - last_said_s >= PROGRESS_INTERVAL_S:
-            last_said_s = now_s
-            log.info(
-                "replaying the journal: %d entries, %d of %d MiB",
-                entries,
-                journal.replayed_bytes >> 20,
-                size_bytes >> 20,
-            )
 
-    replayed = replay(state, journal.replay(), progress)
+def _reader(
+    options: Options, journal: FileJournal | MemoryJournal, loop: asyncio.AbstractEventLoop
+) -> Reader:
+    if isinstance(journal, MemoryJournal):
+        return memory_reader(journal, MEMORY_BYTES_MAX, loop)
+    cache = PayloadCache(options.payload_cache_bytes_max)
+    return Reader(journal, cache, post=loop.call_soon_threadsafe)
+
+
+async def replay_with_turns(
+    state: State, journal: FileJournal | MemoryJournal, admin: Admin | None
+) -> Replayed:
+    """Replay with turns for the loop between; refused when memory would not do."""
+    if isinstance(journal, FileJournal):
+        _refuse_without_memory(journal)
+    began_s = time.monotonic()
+    progress = Progress(journal.size_bytes, began_s)
+    steps = replay_in_steps(state, journal.replay())
+    while True:
+        try:
+            entries = next(steps)
+        except StopIteration as end:
+            replayed: Replayed = end.value
+            break
+        said = progress.at(entries, journal.replayed_bytes, time.monotonic())
+        if admin is not None:
+            admin.progress = said
+        await asyncio.sleep(0)
     log.info(
         "replayed %d entries (%d bytes of journal) in %.2f s",
         replayed.entries,
@@ -175,7 +211,36 @@ def _replay(state: State, journal: FileJournal) -> Replayed:
     return replayed
 
 
-def _available_memory_bytes() -> int | None:
+class Progress:
+    """How far a replay is: a sentence for whoever asks, and a log line once a second."""
+
+    def __init__(self, size_bytes: int, began_s: float) -> None:
+        self._size_bytes = size_bytes
+        self._last_said_s = began_s
+
+    def at(self, entries: int, read_bytes: int, now_s: float) -> str:
+        """So much has been read."""
+        sentence = (
+            f"replaying the journal: {entries} entries, {read_bytes >> 20} of {self._size_bytes >> 20} MiB"
+        )
+        if now_s - self._last_said_s >= PROGRESS_INTERVAL_S:
+            self._last_said_s = now_s
+            log.info("%s", sentence)
+        return sentence
+
+
+def _refuse_without_memory(journal: FileJournal) -> None:
+    entries_max = journal.entries_to_replay_max()
+    needed_bytes = entries_max * STATE_BYTES_PER_ENTRY
+    free_bytes = available_memory_bytes()
+    if free_bytes is not None and needed_bytes > free_bytes:
+        raise CannotStart(
+            f"replaying up to {entries_max} journal entries may need {needed_bytes >> 20} MiB of memory, "
+            f"and {free_bytes >> 20} MiB are free; free some, or start on a machine with more"
+        )
+
+
+def available_memory_bytes() -> int | None:
     """What Linux says is available without swapping; None where it does not say."""
     try:
         with open("/proc/meminfo", encoding="ascii") as meminfo:
@@ -187,10 +252,17 @@ def _available_memory_bytes() -> int | None:
     return None
 
 
-def _ready_line(server: Server, broker: Broker, journal: Any, replayed: Replayed) -> str:
+def _ready_line(
+    options: Options, server: Server, broker: Broker, admin: Admin | None, replayed: Replayed
+) -> str:
     first, *others = map(str, server.addresses)
-    also = f" also_on={','.join(others)}" if others else ""
-    return (
-        f"oncelog ready: {first} cluster={broker.cluster_id} durability=fsync "
-        f"journal_bytes={journal.size_bytes} replayed_entries={replayed.entries}{also}"
-    )
+    durability = "memory" if options.is_in_memory else options.durability
+    parts = [
+        f"oncelog ready: {first} cluster={broker.cluster_id} durability={durability}",
+        f"journal_bytes={broker.journal_bytes()} replayed_entries={replayed.entries}",
+    ]
+    if others:
+        parts.append(f"also_on={','.join(others)}")
+    if admin is not None:
+        parts.append(f"admin={admin.address}")
+    return " ".join(parts)

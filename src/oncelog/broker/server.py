@@ -60,6 +60,8 @@ class Server:
         self._to_flush: list[Connection] = []
         self._flush_handle: asyncio.Handle | None = None
         self._refusals = 0
+        self.closed_for_cause = 0
+        self.held_bytes = 0
 
     async def start(self) -> None:
         """Bind all, then listen. Raises CannotListen, with nothing bound, when an address cannot be had."""
@@ -120,6 +122,10 @@ class Server:
     def connection_count(self) -> int:
         return len(self._connections)
 
+    @property
+    def accepted_count(self) -> int:
+        return self._connection_ids
+
     def now_s(self) -> float:
         return self._loop.time()
 
@@ -156,11 +162,16 @@ class Server:
 
         error: our own, where there is one; its traceback follows the line.
         """
+        if level >= logging.WARNING:
+            self.closed_for_cause += 1
         if not log.isEnabledFor(level):
             return
         self._refusals += 1
         if self._refusals <= self._limits.refusals_logged_per_s:
-            log.log(level, "connection of %s closed: %s", peer, reason, exc_info=error)
+            fields = {"peer": peer, "reason": reason}
+            log.log(
+                level, "connection of %s closed: %s", peer, reason, exc_info=error, extra={"fields": fields}
+            )
 
     def _count_refusals_anew(self) -> None:
         """A new second has begun: tell how many closed connections of the last one got no line."""
@@ -180,6 +191,7 @@ class Server:
                 held_bytes += connection.held_bytes
             except Exception as error:
                 connection.fault(error)
+        self.held_bytes = held_bytes
         if held_bytes > self._limits.held_bytes_max:
             self._make_room(held_bytes)
 

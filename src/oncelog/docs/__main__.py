@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from oncelog.broker.metrics import metrics_markdown
 from oncelog.broker.options import options_markdown
 from oncelog.docs import journal_format, protocol, transaction_diagram
 from oncelog.machine.config_table import topic_configs_markdown
@@ -33,6 +34,7 @@ PARTS = (
     Part("journal-format.md", None, journal_format.markdown),
     Part("options.md", "options", options_markdown),
     Part("options.md", "topic-configs", topic_configs_markdown),
+    Part("operating.md", "metrics", metrics_markdown),
     Part("architecture.md", "transaction-table", transaction_diagram.markdown),
 )
 
