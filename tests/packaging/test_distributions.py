@@ -79,6 +79,15 @@ def test_the_sdist_carries_what_a_developer_needs(built: Path) -> None:
     assert {"tests/conftest.py", "bench/run.py", "demo/run.py", ".ci/run"} <= inside
 
 
+TEST_WITH_THE_PLUGIN = """
+import oncelog
+
+def test_fixtures(oncelog_broker, oncelog_topic, oncelog_faults):
+    assert isinstance(oncelog_broker, oncelog.Broker)
+    assert oncelog_topic.startswith("test-fixtures-")
+"""
+
+
 @pytest.mark.parametrize("pattern", ["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])
 def test_installed_into_an_empty_environment_it_runs_the_readme(
     pattern: str, built: Path, tmp_path: Path
@@ -86,10 +95,15 @@ def test_installed_into_an_empty_environment_it_runs_the_readme(
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
-    run([python, "-m", "pip", "install", "--quiet", only(built, pattern), "kafka-python"], cwd=tmp_path)
+    run(
+        [python, "-m", "pip", "install", "--quiet", only(built, pattern), "kafka-python", "pytest"],
+        cwd=tmp_path,
+    )
     where = run([python, "-c", "import oncelog; print(oncelog.__file__)"], cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(environment)
     with InstalledServer(tmp_path / "data", environment) as server:
         code = readme_code()
         assert run([python, "-c", told(server.bootstrap, code)], cwd=tmp_path) == promised_output(code)
         assert server.stop() == 0
+    (tmp_path / "test_plugin.py").write_text(TEST_WITH_THE_PLUGIN)
+    assert "1 passed" in run([python, "-m", "pytest", "-q", "test_plugin.py"], cwd=tmp_path)

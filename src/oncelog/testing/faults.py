@@ -211,7 +211,8 @@ class Faults:
         """Crash and start again on what was synced: now, or when that journal position is synced.
 
         What is decided after that position is lost, and nobody was told of it, nor of what that position
-        holds. Without one the call returns when the broker is there again.
+        holds. A broker that was idle for 100 ms has taken one position more, which holds nothing. Without a
+        position the call returns when the broker is there again.
         """
         if at_position is None:
             self._broker.crash()
