@@ -1,6 +1,7 @@
 """The `oncelog` command: what it is told becomes options and is handed on. It must not do the work itself.
 
-Exit codes: 0 done, 1 failed while serving, 2 asked for something that cannot be, 3 could not start.
+Exit codes: 0 done, 1 failed while serving or found unfit, 2 asked for something that cannot be, 3 could not
+start.
 """
 
 from __future__ import annotations
@@ -92,6 +93,17 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(serving)
     serving.set_defaults(command=serve)
 
+    examining = commands.add_parser(
+        "doctor",
+        help="say whether this machine is fit to keep a log in a directory",
+        description="Says of each thing that a broker rests on whether it is fit, doubtful or unfit. "
+        "Exits with 1 when one is unfit.",
+        allow_abbrev=False,
+    )
+    examining.add_argument("directory", metavar="DIR", help="the data directory, which need not be there yet")
+    examining.add_argument("--format", choices=("text", "json"), default="text")
+    examining.set_defaults(command=doctor)
+
     versions = commands.add_parser("version", help="print the version", allow_abbrev=False)
     versions.set_defaults(command=version)
 
@@ -115,6 +127,13 @@ def serve(arguments: argparse.Namespace) -> int:
     from oncelog.broker.serve import run
 
     return run(chosen)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """`oncelog doctor`"""
+    from oncelog.cli.doctor import run
+
+    return run(arguments.directory, arguments.format, sys.stdout.write)
 
 
 def version(_arguments: argparse.Namespace) -> int:
