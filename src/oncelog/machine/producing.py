@@ -42,6 +42,8 @@ FIRST_VERSION_TOLD_ABORTABLE = 11
 FIRST_VERSION_ADDING_PARTITIONS = 12
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 NO_TIMESTAMP = -1
+UNKNOWN_PRODUCER_ID_MAX = 1 << 62
+"""Of ids that were not given out here; what is given out lies above, so this leaves room for as many again."""
 NONE = ErrorCode.NONE
 SEQUENCE_ERRORS = {
     OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH,
@@ -275,6 +277,8 @@ def _sequence_refusal(
         return _refused(
             ErrorCode.INVALID_RECORD, partition, "a producer's batch needs an epoch and a sequence"
         )
+    if producer_id >= state.next_producer_id and producer_id > UNKNOWN_PRODUCER_ID_MAX:
+        return _refused(ErrorCode.INVALID_RECORD, partition, "nobody gives out producer ids like this one")
     if not is_transactional:
         owner = state.producer_owners.get(producer_id)
         if owner is not None:
@@ -349,6 +353,10 @@ def evolve_batch_appended(state: State, event: BatchAppended, at: At) -> None:
     partition.log_end_offset = last_offset + 1
     producer_id = event.producer_id
     if producer_id >= 0:
+        if producer_id >= state.next_producer_id:
+            # Somebody else gave it out: a broker whose data is gone, or nobody. It is never given to another
+            # producer, whose epochs would not follow what this partition remembers.
+            state.next_producer_id = producer_id + 1
         producers = partition.producers
         producers[producer_id] = producer_window.appended(
             producers.get(producer_id),

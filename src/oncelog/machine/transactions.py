@@ -390,7 +390,11 @@ def _end_trigger(transaction: TransactionalId, command: EndTxn) -> tuple[Trigger
 def _end_trigger_v2(
     state: State, transaction: TransactionalId, command: EndTxn
 ) -> tuple[Trigger | None, ErrorCode]:
-    """Second generation: each end moves the epoch on, so a retry is known by holding the epoch before."""
+    """Second generation: each end moves the epoch on, so a retry is known by holding the epoch before.
+
+    Who held the epoch before and was not given the current one was fenced, whatever its successor has ended
+    since under the current one, as one of the first generation does.
+    """
     is_rotated = (
         command.producer_id == transaction.previous_producer_id
         and command.producer_epoch == state.limits.producer_epoch_max
@@ -399,6 +403,8 @@ def _end_trigger_v2(
     if command.producer_id != transaction.producer_id and not is_rotated:
         return None, ErrorCode.INVALID_PRODUCER_ID_MAPPING
     if is_rotated or command.producer_epoch + 1 == transaction.producer_epoch:
+        if transaction.last_epoch != command.producer_epoch:
+            return None, ErrorCode.PRODUCER_FENCED
         if not command.commit:
             return Trigger.ABORT_V2_AGAIN, ErrorCode.NONE
         is_late = transaction.ended_by_coordinator
@@ -560,8 +566,13 @@ def decide_expire_transactional_id(
 
 
 def evolve_producer_id_assigned(state: State, event: ProducerIdAssigned, at: At) -> None:  # noqa: ARG001
-    assert event.producer_id == state.next_producer_id, "producer ids are given once, in order"
-    state.next_producer_id = event.producer_id + 1
+    _take_producer_id(state, event.producer_id)
+
+
+def _take_producer_id(state: State, producer_id: int) -> None:
+    """Nobody else is given this id; it is the next one, but in journals from before ids of others counted."""
+    assert producer_id not in state.producer_owners, "producer ids are given once"
+    state.next_producer_id = max(state.next_producer_id, producer_id + 1)
 
 
 def evolve_initialized(state: State, event: TransactionalIdInitialized, at: At) -> None:
@@ -583,8 +594,7 @@ def _give_producer(state: State, transaction: TransactionalId, producer_id: int,
     if producer_id == transaction.producer_id:
         assert producer_epoch >= transaction.producer_epoch, "a producer's epoch never goes back"
     else:
-        assert producer_id == state.next_producer_id, "producer ids are given once, in order"
-        state.next_producer_id = producer_id + 1
+        _take_producer_id(state, producer_id)
         state.producer_owners[producer_id] = transaction.name
         transaction.producer_ids.append(producer_id)
         transaction.previous_producer_id = transaction.producer_id

@@ -1,0 +1,68 @@
+"""Producers that do not belong: ids that nobody here gave out, and zombies whose successor goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from oncelog.machine.limits import Limits
+from oncelog.machine.producing import UNKNOWN_PRODUCER_ID_MAX
+from oncelog.wire.errors import ErrorCode
+from tests.machine.driver import SECOND_GENERATION, Machine
+
+NONE = ErrorCode.NONE
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    machine = Machine()
+    yield machine
+    machine.check()
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_an_id_that_a_stranger_brings_is_given_to_nobody_else(machine: Machine, ahead: int) -> None:
+    """Else the newcomer would be fenced in that partition for ever, and its markers could not be written."""
+    strange = machine.state.next_producer_id + ahead
+    assert machine.produce(producer=(strange, 5), sequence=0).error is NONE
+    producer = machine.producer("t")
+    assert producer[0] > strange
+    machine.add(producer, 0)
+    assert machine.produce(producer=producer, sequence=0, in_transaction="t").error is NONE
+    assert machine.commit(producer).error is NONE
+    assert machine.producer(None)[0] == producer[0] + 1
+    assert machine.produce(producer=(strange, 5), sequence=1).error is NONE
+
+
+def test_an_id_that_would_leave_none_to_give_out_is_refused(machine: Machine) -> None:
+    for absurd in (UNKNOWN_PRODUCER_ID_MAX + 1, 2**63 - 1):
+        assert machine.produce(producer=(absurd, 0), sequence=0).error is ErrorCode.INVALID_RECORD
+    assert machine.produce(producer=(UNKNOWN_PRODUCER_ID_MAX, 0), sequence=0).error is NONE
+    producer = machine.producer("t")
+    assert machine.produce(
+        producer=producer, sequence=0, in_transaction="t", version=SECOND_GENERATION
+    ).appended
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_a_zombie_is_not_given_the_epoch_of_its_successor(machine: Machine, commit: bool) -> None:
+    """A successor of the first generation ends its transactions without moving its epoch on."""
+    zombie = machine.producer("t")
+    successor = machine.producer("t")
+    machine.add(successor, 0)
+    assert machine.end(successor, commit).error is NONE
+    assert machine.end(zombie, commit, v2=True) == (ErrorCode.PRODUCER_FENCED, -1, -1)
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_a_zombie_is_not_given_the_new_id_of_its_successor(commit: bool) -> None:
+    machine = Machine(Limits(producer_epoch_max=1))
+    machine.producer("t")
+    zombie = machine.producer("t")
+    successor = machine.producer("t")
+    assert successor[0] != zombie[0]
+    machine.add(successor, 0)
+    assert machine.end(successor, commit).error is NONE
+    assert machine.end(zombie, commit, v2=True) == (ErrorCode.PRODUCER_FENCED, -1, -1)
+    machine.check()
