@@ -6,6 +6,7 @@ read from its answers and from what it gave to the journal.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -134,6 +135,22 @@ def test_e1_all_that_is_decided_into_an_entry_shares_its_position_and_times(proc
     stored = client.call(fetch_request(DATED, 0), 11).responses[0].partitions[0].records
     assert [header.max_timestamp for header, _ in batches_in(stored)] == [opened_ms, opened_ms]
     assert [event.max_timestamp for event in batches_of(second)] == [opened_ms, opened_ms]
+
+
+def test_e1_an_entry_opens_at_the_time_of_its_first_decision(
+    process: OneProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the answer and the state tell another time of a batch than stands in the batch."""
+    began_ms = process.clock.wall_ms()
+    looks = itertools.count(1)
+    monkeypatch.setattr(process.clock, "wall_ms", lambda: began_ms + next(looks))
+    process.journal.let_go()
+    client = process.connect()
+    send_records(client, topic=DATED)
+    (answer,) = client.answers()
+    told_ms = answer.responses[0].partition_responses[0].log_append_time_ms
+    stored = client.call(fetch_request(DATED, 0), 11).responses[0].partitions[0].records
+    assert [header.max_timestamp for header, _ in batches_in(stored)] == [told_ms]
 
 
 def test_e1_an_entry_is_opened_by_events_alone(process: OneProcess) -> None:

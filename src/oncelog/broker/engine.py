@@ -123,20 +123,21 @@ class Engine:
         The reply must not leave before `stamp()`, taken right after, is durable: hand it to `hold`.
         Raises whatever decide raises, with nothing changed; EngineFailed when the engine has stopped.
         """
-        events, reply = self._decide(command)
+        events, reply, time = self._decide(command)
         if events:
-            self._append(events, ())
+            self._append(events, (), time)
         return reply
 
     def produce(self, command: Produce, batches: Sequence[Buffer]) -> tuple[ProduceResult, ...]:
         """Like `execute`, with the command's batches beside it, in the order of `command.batches`."""
-        events, reply = self._decide(command)
+        events, reply, time = self._decide(command)
         if events:
             accepted = [batch for batch, result in zip(batches, reply, strict=True) if result.appended]
-            self._append(events, accepted)
+            self._append(events, accepted, time)
         return reply  # type: ignore[no-any-return]
 
-    def _decide(self, command: Any) -> tuple[list[Event], Any]:
+    def _decide(self, command: Any) -> tuple[list[Event], Any, Time]:
+        """Events, reply, and the decision's time: the open entry's, else the clock's, to open an entry with."""
         if self.failure is not None:
             raise EngineFailed(str(self.failure))
         entry = self._open
@@ -144,11 +145,12 @@ class Engine:
             time = Time(entry.at.wall_ms, entry.at.age_ms)
         else:
             time = Time(self._clock.wall_ms(), self.age_ms())
-        return decide(self.state, command, time)
+        events, reply = decide(self.state, command, time)
+        return events, reply, time
 
-    def _append(self, events: list[Event], batches: Sequence[Buffer]) -> None:
+    def _append(self, events: list[Event], batches: Sequence[Buffer], time: Time) -> None:
         encoded = [event.encode() for event in events]
-        entry = self._open or self._open_entry()
+        entry = self._open or self._open_entry(time)
         entry.commands += 1
         entry.events += encoded
         remaining = iter(batches)
@@ -184,10 +186,10 @@ class Engine:
             entry.payload.append(marker)
             entry.payload_bytes += len(marker)
 
-    def _open_entry(self) -> OpenEntry:
+    def _open_entry(self, time: Time) -> OpenEntry:
         position = self._next_position
         self._next_position += 1
-        entry = OpenEntry(position, self._clock.wall_ms(), self.age_ms())
+        entry = OpenEntry(position, time.wall_ms, time.age_ms)
         self._open = entry
         self._stamp = position
         self._idle.clear()

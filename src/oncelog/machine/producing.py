@@ -43,7 +43,7 @@ FIRST_VERSION_ADDING_PARTITIONS = 12
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 NO_TIMESTAMP = -1
 UNKNOWN_PRODUCER_ID_MAX = 1 << 62
-"""Of ids that were not given out here; what is given out lies above, so this leaves room for as many again."""
+"""Of ids that were not given out here. What is given out lies above, which leaves room for as many again."""
 NONE = ErrorCode.NONE
 SEQUENCE_ERRORS = {
     OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH,
