@@ -137,7 +137,7 @@ class Engine:
         return reply  # type: ignore[no-any-return]
 
     def _decide(self, command: Any) -> tuple[list[Event], Any, Time]:
-        """Events, reply, and the decision's time: the open entry's, else the clock's, to open an entry with."""
+        """Events, reply and time: the open entry's, else the clock's, which an entry then opens with."""
         if self.failure is not None:
             raise EngineFailed(str(self.failure))
         entry = self._open

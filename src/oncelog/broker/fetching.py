@@ -264,6 +264,7 @@ class Fetch:
         self._waits_on: list[PartitionView] = []
         self._deadline: Deadline | None = None
         self._is_over_time = max_wait_ms <= 0 or not wanted
+        self._is_held = False
         self._is_cancelled = False
 
     def start(self) -> None:
@@ -277,6 +278,7 @@ class Fetch:
 
     def release(self) -> None:
         """What the machine knew and the view did not is durable now: plan anew."""
+        self._is_held = False
         if not self._is_cancelled:
             self._attempt()
 
@@ -298,6 +300,7 @@ class Fetch:
         )
         engine = broker.engine
         if plan.must_wait_for_durability and engine.stamp() > engine.durable_position:
+            self._is_held = True
             engine.hold(self, engine.stamp())
             return
         assert not plan.must_wait_for_durability, "machine and view differ though all is durable"
@@ -324,13 +327,14 @@ class Fetch:
             self._deadline = None
 
     def _woken(self) -> None:
-        if not self._is_cancelled and self._waits_on:
+        if not self._is_cancelled and not self._is_held and self._waits_on:
             self._attempt()
 
     def _time_is_up(self) -> None:
         self._is_over_time = True
         self._deadline = None
-        self._attempt()
+        if not self._is_held:
+            self._attempt()
 
     def _read(self, plan: FetchPlan, position: int) -> None:
         """Collect the bytes of every extent, from memory where they are, else from the disk by the door."""
