@@ -155,6 +155,30 @@ def test_a_cluster_that_is_not_there_is_told(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["no cluster is named; do so with --oncelog-bootstrap HOST:PORT"])
 
 
+def test_the_broker_is_imported_as_it_is_and_pytest_goes_on_rewriting(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        helper="def check(value):\n    assert value == 1\n",
+        test_it="""
+        import sys
+        import pytest
+
+        pytest.register_assert_rewrite("helper")
+
+        def test_it(oncelog_broker, oncelog_topic, oncelog_faults):
+            loaders = {
+                type(module.__loader__).__name__
+                for name, module in sys.modules.items()
+                if name.startswith("oncelog.") and not name.startswith("oncelog.testing")
+            }
+            assert loaders == {"SourceFileLoader"}
+            import helper
+            with pytest.raises(AssertionError, match="assert 2 == 1"):
+                helper.check(2)
+        """,
+    )
+    pytester.runpytest_subprocess(*NO_CACHE).assert_outcomes(passed=1)
+
+
 def test_a_run_that_uses_no_fixture_loads_no_broker(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
@@ -166,6 +190,7 @@ def test_a_run_that_uses_no_fixture_loads_no_broker(pytester: pytest.Pytester) -
                 "oncelog",
                 "oncelog.testing",
                 "oncelog.testing.factories",
+                "oncelog.testing.loading",
                 "oncelog.testing.plugin",
                 "oncelog.testing.settings",
             }

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from oncelog.testing.loading import broker_class
 from oncelog.testing.settings import setting
 
 if TYPE_CHECKING:
@@ -50,11 +51,9 @@ def broker(
         if bootstrap := setting(pytestconfig, "bootstrap"):
             yield _cluster(bootstrap, topics or {})
             return
-        from oncelog.embedded import Broker
-
         directory = tmp_path_factory.mktemp("oncelog") / "data" if data == "tmp" else None
         listen = f"{host or setting(pytestconfig, 'host')}:{port or setting(pytestconfig, 'port')}"
-        with Broker(directory, listen=listen, topics=topics or {}, **options) as started:
+        with broker_class()(directory, listen=listen, topics=topics or {}, **options) as started:
             yield started
 
     return oncelog_broker_factory
@@ -103,12 +102,11 @@ def faults(broker_fixture: str = "oncelog_broker") -> Callable[..., Iterator[Fau
     @pytest.fixture
     def oncelog_faults_factory(request: pytest.FixtureRequest) -> Iterator[Faults]:
         """Faults to ask for: refuse, delay, drop_request, drop_answer, process_late, cut, crash."""
-        from oncelog.embedded import Broker
+        its_broker = request.getfixturevalue(broker_fixture)
+        if not isinstance(its_broker, broker_class()):
+            pytest.skip(f"faults need a broker in this process, and this run is on {its_broker.bootstrap}")
         from oncelog.testing.faults import Faults
 
-        its_broker = request.getfixturevalue(broker_fixture)
-        if not isinstance(its_broker, Broker):
-            pytest.skip(f"faults need a broker in this process, and this run is on {its_broker.bootstrap}")
         made = Faults(its_broker)
         yield made
         made.clear()
