@@ -11,12 +11,18 @@ import pytest
 
 from oncelog.wire.messages.delete_topics import DeleteTopicsRequest
 from oncelog.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from oncelog.wire.messages.heartbeat import HeartbeatRequest
+from oncelog.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse
+from oncelog.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
+from oncelog.wire.messages.sync_group import SyncGroupRequest
 from tests.broker.asking import create_topic
 from tests.support.batches import batch
 from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import produce_request
 
 UNKNOWN_TOPIC_ID = 100
+MEMBER_ID_REQUIRED, GROUP_MAX_SIZE_REACHED = 79, 81
+GROUP = "group"
 
 
 @pytest.fixture
@@ -66,3 +72,91 @@ def test_a_fetch_that_waits_for_durability_is_answered_once(process: OneProcess)
     process.reads.let_go()
     (answer,) = reader.answers()
     assert [topic.partitions[0].error_code for topic in answer.responses] == [UNKNOWN_TOPIC_ID, 0]
+
+
+# -- groups --
+
+
+def join(
+    client: Client,
+    member_id: str = "",
+    *,
+    instance: str | None = None,
+    metadata: bytes = b"",
+    version: int = 5,
+    rebalance_timeout_ms: int = 10_000,
+) -> None:
+    request = JoinGroupRequest(
+        group_id=GROUP,
+        session_timeout_ms=30_000,
+        rebalance_timeout_ms=rebalance_timeout_ms,
+        member_id=member_id,
+        protocol_type="consumer",
+        protocols=[JoinGroupRequestProtocol(name="range", metadata=metadata)],
+    )
+    if instance is not None:
+        request.group_instance_id = instance
+    client.send(request, version)
+
+
+def joined(client: Client) -> JoinGroupResponse:
+    (answer,) = client.answers()
+    assert isinstance(answer, JoinGroupResponse)
+    return answer
+
+
+def sync(client: Client, member_id: str, generation: int, *, instance: str | None = None) -> int:
+    request = SyncGroupRequest(
+        group_id=GROUP,
+        generation_id=generation,
+        member_id=member_id,
+        group_instance_id=instance,
+        protocol_type="consumer",
+        protocol_name="range",
+        assignments=[],
+    )
+    return int(client.call(request, 5).error_code)
+
+
+def heartbeat(client: Client, member_id: str, generation: int) -> int:
+    request = HeartbeatRequest(group_id=GROUP, generation_id=generation, member_id=member_id)
+    return int(client.call(request, 4).error_code)
+
+
+def test_static_members_that_are_away_keep_their_places() -> None:
+    """They stay in the next generation, which would be too large with whoever took their places."""
+    with one_process(group_max_size=2) as process:
+        first, second, newcomer = process.connect(), process.connect(), process.connect()
+        join(first, instance="first")
+        leader = joined(first).member_id
+        join(second, instance="second")
+        process.settle()
+        join(first, leader, instance="first")
+        generation = joined(first).generation_id
+        assert sync(first, leader, generation, instance="first") == 0
+        follower = joined(second).member_id
+        assert sync(second, follower, generation, instance="second") == 0
+
+        join(first, leader, instance="first", metadata=b"changed")
+        join(newcomer, version=3)
+        assert joined(newcomer).error_code == GROUP_MAX_SIZE_REACHED
+        process.advance(11, step_s=0.5)
+        answer = joined(first)
+        assert (answer.error_code, answer.generation_id, len(answer.members)) == (0, generation + 1, 2)
+        join(second, instance="second")
+        process.advance(11, step_s=0.5)
+        assert not second.is_closed
+        assert process.failures == []
+
+
+def test_a_newcomer_that_leaves_before_it_joined_disturbs_nobody(process: OneProcess) -> None:
+    member, newcomer = process.connect(), process.connect()
+    join(member, version=3)
+    answer = joined(member)
+    assert sync(member, answer.member_id, answer.generation_id) == 0
+    join(newcomer)
+    pending = joined(newcomer)
+    assert pending.error_code == MEMBER_ID_REQUIRED
+    leave = LeaveGroupRequest(group_id=GROUP, members=[MemberIdentity(member_id=pending.member_id)])
+    assert [each.error_code for each in newcomer.call(leave, 4).members] == [0]
+    assert heartbeat(member, answer.member_id, answer.generation_id) == 0

@@ -244,8 +244,8 @@ class GroupCoordinator:
             member_id = group.static_members.get(request.group_instance_id, "")
         member = group.members.get(member_id)
         if group.state is GroupState.PREPARING_REBALANCE:
-            is_full = (member is None or member.join is None) and (
-                group.joined_count >= limits.group_members_max
+            is_full = (member is None or member.join is None) and group.next_is_full(
+                limits.group_members_max, besides=member
             )
         else:
             is_full = member is None and len(group.members) >= limits.group_members_max
@@ -572,10 +572,11 @@ class GroupCoordinator:
         group = self._groups.get(group_id)
         if group is None:
             return LeaveResult(ErrorCode.NONE, (ErrorCode.UNKNOWN_MEMBER_ID,) * len(leaving))
+        members_before = len(group.members)
         errors = tuple(self._leave(group, *member) for member in leaving)
         if group.state is GroupState.EMPTY:
             self._drop_if_idle(group)
-        elif not all(errors):
+        elif group.state is GroupState.PREPARING_REBALANCE or len(group.members) < members_before:
             self._rebalance(group)
         self._answer()
         return LeaveResult(ErrorCode.NONE, errors)

@@ -231,6 +231,14 @@ class LiveGroup:
     def all_have_joined(self) -> bool:
         return self.joined_count == len(self.members) and not self.pending
 
+    def next_is_full(self, members_max: int, *, besides: LiveMember | None) -> bool:
+        """Whether so many others are in it: who has joined, and static members that are away."""
+        if self.joined_count + len(self.static_members) < members_max:
+            return False
+        static = (self.members[member_id] for member_id in self.static_members.values())
+        away = sum(member.join is None and member is not besides for member in static)
+        return self.joined_count + away >= members_max
+
     # --- members ---
 
     def add(self, member: LiveMember) -> None:
