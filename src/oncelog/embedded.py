@@ -21,8 +21,10 @@ from oncelog.broker.assembly import CannotStart, assemble, listen, new_loop
 from oncelog.broker.broker import Broker as BrokerCore
 from oncelog.broker.engine import EngineFailed
 from oncelog.broker.faults import Faults
+from oncelog.broker.kafka_releases import RELEASES, as_of
 from oncelog.broker.options import Options, UsageError, parse_listeners, suggestion
 from oncelog.broker.recovery import replay
+from oncelog.broker.registry import Registry
 from oncelog.broker.server import Server
 from oncelog.disk.real import RealDisk
 from oncelog.disk.workers import InlineWorker
@@ -63,6 +65,7 @@ class Broker:
     data: a data directory, durable as `oncelog serve` has it; None keeps everything in memory, at most
         `memory_bytes_max`, beyond which appending is refused as on a full disk.
     listen: HOST:PORT; port 0 lets the system pick one, which `bootstrap` names.
+    kafka_version: a release of Apache Kafka, such as "2.8", whose APIs and versions alone are served.
     topics: topics to create where they are missing: names, or names with their partitions.
     options: those of `oncelog serve` (docs/options.md) by their Python names. An empty group's first
         rebalance waits for nobody here, unless group_initial_rebalance_delay_ms says otherwise.
@@ -77,10 +80,14 @@ class Broker:
         listen: str = "127.0.0.1:0",
         topics: Mapping[str, int] | Iterable[str] = (),
         memory_bytes_max: int = MEMORY_BYTES_MAX,
+        kafka_version: str | None = None,
         **options: Any,
     ) -> None:
         self._is_in_memory = data is None
         self._memory_bytes_max = memory_bytes_max
+        self._kafka_version = kafka_version
+        if kafka_version is not None and kafka_version not in RELEASES:
+            raise UsageError(f"kafka_version={kafka_version!r} is none of {', '.join(RELEASES)}")
         self._topics = dict(topics) if isinstance(topics, Mapping) else dict.fromkeys(topics, 1)
         if self._is_in_memory:
             reserve_bytes = memory_bytes_max // MEMORY_RESERVE_SHARE
@@ -298,6 +305,7 @@ class Broker:
             age_ms=replayed.age_ms if age_ms is None else age_ms,
             reader=self._reader(self._journal, self._loop),
             on_failure=self._failed,
+            registry=None if self._kafka_version is None else as_of(self._kafka_version, Registry.load()),
         )
 
     def _reader(self, journal: Journal, loop: asyncio.AbstractEventLoop) -> Reader:

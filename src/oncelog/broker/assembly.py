@@ -46,14 +46,15 @@ def assemble(
     age_ms: int,
     reader: Reader,
     on_failure: Callable[[BaseException], None],
+    registry: Registry | None = None,
 ) -> Broker:
-    """A broker on a journal that was replayed into `state`."""
+    """A broker on a journal that was replayed into `state`. registry: of its APIs, all unless given."""
     return Broker(
         options,
         state,
         journal,
         reader,
-        Registry.load(),
+        registry or Registry.load(),
         SystemClock(),
         loop,
         cluster_id=cluster_id,

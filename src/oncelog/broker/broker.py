@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from oncelog.broker.api.api_versions import API as API_VERSIONS
 from oncelog.broker.api.api_versions import unsupported_version_response
 from oncelog.broker.clock import Clock
 from oncelog.broker.config_notices import ConfigNotices, Notice
@@ -106,7 +107,8 @@ class Broker:
 
     def unsupported_version_response(self) -> ApiVersionsResponse:
         """What an ApiVersions request of an unknown version is told, in the form of v0."""
-        return unsupported_version_response()
+        route = self.registry.routes[API_VERSIONS.key]
+        return unsupported_version_response(route.min_version, route.max_version)
 
     def close_connection(self, context: Context, reason: str) -> None:
         """Close the connection that a request came by (a failed acks=0 has no other answer)."""

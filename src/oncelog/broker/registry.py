@@ -74,10 +74,11 @@ class Route:
 
 
 class Registry:
-    """Every API of this broker, by key."""
+    """Every API of this broker, by key. has_features: whether ApiVersions tells of features (KIP-584)."""
 
-    def __init__(self, routes: dict[int, Route]) -> None:
+    def __init__(self, routes: dict[int, Route], has_features: bool = True) -> None:
         self.routes = routes
+        self.has_features = has_features
 
     @classmethod
     def load(cls) -> Registry:

@@ -36,11 +36,12 @@ def broker(
     host: str | None = None,
     port: int | None = None,
     topics: Mapping[str, int] | None = None,
+    kafka_version: str | None = None,
     **options: Any,
 ) -> Callable[..., Iterator[Broker | Cluster]]:
     """A fixture for the session: a broker in this process, in memory, or in a temporary directory.
 
-    topics, options: as those of `oncelog.Broker`.
+    topics, kafka_version, options: as those of `oncelog.Broker`.
     """
 
     @pytest.fixture(scope="session")
@@ -51,9 +52,13 @@ def broker(
         if bootstrap := setting(pytestconfig, "bootstrap"):
             yield _cluster(bootstrap, topics or {})
             return
-        directory = tmp_path_factory.mktemp("oncelog") / "data" if data == "tmp" else None
-        listen = f"{host or setting(pytestconfig, 'host')}:{port or setting(pytestconfig, 'port')}"
-        with broker_class()(directory, listen=listen, topics=topics or {}, **options) as started:
+        with broker_class()(
+            tmp_path_factory.mktemp("oncelog") / "data" if data == "tmp" else None,
+            listen=f"{host or setting(pytestconfig, 'host')}:{port or setting(pytestconfig, 'port')}",
+            topics=topics or {},
+            kafka_version=kafka_version or setting(pytestconfig, "kafka_version") or None,
+            **options,
+        ) as started:
             yield started
 
     return oncelog_broker_factory

@@ -32,6 +32,7 @@ SETTINGS = (
     Setting("bootstrap", "HOST:PORT", "", "run the tests on this cluster, not on a broker in this process"),
     Setting("host", "HOST", "127.0.0.1", "address that the broker listens on"),
     Setting("port", "PORT", "0", "port that the broker listens on (0: the system picks one)"),
+    Setting("kafka_version", "X.Y", "", "release of Apache Kafka whose APIs and versions are served"),
     Setting("partitions", "N", "1", "partitions of a test's topic"),
 )
 

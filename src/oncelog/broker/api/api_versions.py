@@ -40,7 +40,7 @@ def handle(context: Context, request: ApiVersionsRequest) -> ApiVersionsResponse
             for key, first, last in context.broker.registry.table
         ]
     )
-    if context.version >= FIRST_VERSION_WITH_FEATURES:
+    if context.version >= FIRST_VERSION_WITH_FEATURES and context.broker.registry.has_features:
         _add_features(context, response)
     return response
 
@@ -61,8 +61,7 @@ def _add_features(context: Context, response: ApiVersionsResponse) -> None:
     ]
 
 
-def unsupported_version_response() -> ApiVersionsResponse:
-    """What any client can read, whatever version it asked for."""
-    first, last = API.served
+def unsupported_version_response(first: int, last: int) -> ApiVersionsResponse:
+    """What any client can read, whatever version it asked for: the versions of this API that are served."""
     row = ApiVersion(api_key=API.key, min_version=first, max_version=last)
     return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=[row])
