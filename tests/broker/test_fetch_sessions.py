@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from oncelog.broker.fetch_sessions import EPOCH_MAX, FetchSession, FetchSessions, PartitionFetch
 
 
@@ -36,7 +38,7 @@ def test_an_update_changes_the_offset_and_keeps_what_was_shown() -> None:
 
 
 def test_a_session_that_outgrows_the_room_of_all_is_closed() -> None:
-    sessions = FetchSessions(partitions_max=3)
+    sessions = FetchSessions(random.Random(1).randbytes, partitions_max=3)
     first, second = sessions.open(False, 0.0), sessions.open(False, 0.0)
     assert first is not None
     assert second is not None
@@ -63,7 +65,7 @@ def test_forgotten_partitions_are_gone() -> None:
 
 
 def test_a_full_cache_gives_no_place_while_all_are_in_use() -> None:
-    sessions = FetchSessions(sessions_max=2)
+    sessions = FetchSessions(random.Random(1).randbytes, sessions_max=2)
     first = sessions.open(False, 0.0)
     assert first is not None
     assert sessions.open(False, 100.0) is not None
@@ -75,13 +77,28 @@ def test_a_full_cache_gives_no_place_while_all_are_in_use() -> None:
 
 
 def test_session_ids_differ_and_closed_ones_are_unknown() -> None:
-    sessions = FetchSessions()
+    sessions = FetchSessions(random.Random(1).randbytes)
     ids = set()
     for _ in range(100):
         session = sessions.open(True, 0.0)
         assert session is not None
         ids.add(session.id)
     assert len(ids) == 100
-    assert 0 not in ids
+    assert all(0 < session_id < 2**31 for session_id in ids)
     sessions.close(next(iter(ids)))
     assert sessions.get(next(iter(ids))) is None
+
+
+def test_an_id_from_before_a_restart_is_nobodys() -> None:
+    before, after = (FetchSessions(random.Random(seed).randbytes) for seed in (1, 2))
+    held = [before.open(False, 0.0) for _ in range(10)]
+    opened = [after.open(False, 0.0) for _ in range(10)]
+    assert all(session is not None for session in opened)
+    assert [after.get(session.id) for session in held if session is not None] == [None] * 10
+
+
+def test_ids_that_are_taken_or_mean_none_are_drawn_again() -> None:
+    drawn = iter([b"\x00\x00\x00\x00", b"\x80\x00\x00\x00", b"\x00\x00\x00\x07"] * 2 + [b"\xff\xff\xff\xff"])
+    sessions = FetchSessions(lambda _count: next(drawn))
+    ids = [session.id for session in (sessions.open(False, 0.0), sessions.open(False, 0.0)) if session]
+    assert ids == [7, 2**31 - 1]

@@ -85,7 +85,7 @@ class Broker:
         self.deadlines = Deadlines(loop)
         self._journal = journal
         self.disk_space = DiskSpace(journal.free_bytes, options.disk_reserve_bytes, self.deadlines)
-        self.fetch_sessions = FetchSessions()
+        self.fetch_sessions = FetchSessions(random_bytes)
         self.random_bytes = random_bytes
         self.groups = GroupCoordinator(self.engine, self.deadlines, self.random_uuid, options.group_options())
         self.metadata_cache = MetadataCache()

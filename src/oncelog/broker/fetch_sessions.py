@@ -5,13 +5,14 @@ Must not know how records are found or read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 SESSIONS_MAX = 1000
 PARTITIONS_MAX = 500_000
 """Of all sessions together, about 300 bytes each."""
 STALE_AFTER_S = 120.0
 EPOCH_MAX = 2**31 - 1
+ID_MAX = 2**31 - 1
 
 PartitionKey = tuple[bytes | str, int]
 """Topic id (Fetch v13 and later) or name, and partition index."""
@@ -85,25 +86,36 @@ class FetchSession:
 class FetchSessions:
     """The sessions of one broker, at most `sessions_max`; the longest unused stale one gives way to a new.
 
+    random_bytes: where ids come from. Ids in a row would begin anew after a restart, and a client that still
+        holds one would read on in the session of whoever has it now, at offsets that it never asked for.
     partitions_max: of all sessions together; the session that grows beyond it ends.
     """
 
-    def __init__(self, sessions_max: int = SESSIONS_MAX, partitions_max: int = PARTITIONS_MAX) -> None:
+    def __init__(
+        self,
+        random_bytes: Callable[[int], bytes],
+        sessions_max: int = SESSIONS_MAX,
+        partitions_max: int = PARTITIONS_MAX,
+    ) -> None:
+        self._random_bytes = random_bytes
         self._sessions: dict[int, FetchSession] = {}
         self._sessions_max = sessions_max
         self._partitions_max = partitions_max
-        self._last_id = 0
 
     def open(self, uses_topic_ids: bool, now_s: float) -> FetchSession | None:
         """A new session, or None when all places are taken: the client then sends full requests."""
         if len(self._sessions) >= self._sessions_max and not self._evict(now_s):
             return None
-        self._last_id = 1 if self._last_id == EPOCH_MAX else self._last_id + 1
-        while self._last_id in self._sessions:
-            self._last_id += 1
-        session = FetchSession(self._last_id, uses_topic_ids, now_s)
+        session = FetchSession(self._new_id(), uses_topic_ids, now_s)
         self._sessions[session.id] = session
         return session
+
+    def _new_id(self) -> int:
+        """A positive int32 that no session has."""
+        session_id = 0
+        while not session_id or session_id in self._sessions:
+            session_id = int.from_bytes(self._random_bytes(4), "big") & ID_MAX
+        return session_id
 
     def update(self, session: FetchSession, wanted: Iterable[PartitionFetch]) -> bool:
         """Take over what a client wants; False when its session grew too large and was closed for it."""
