@@ -62,7 +62,7 @@ class FakeBroker:
         self.cluster_id = CLUSTER_ID
         self.metadata_cache = MetadataCache()
         self.config_notices = ConfigNotices()
-        self.registry: Any = SimpleNamespace(table=[(0, 0, 13), (18, 0, 4)])
+        self.registry: Any = SimpleNamespace(table=[(0, 0, 13), (18, 0, 4)], has_features=True)
         self.listener_address = ADDRESS
         self._ids = 0
 

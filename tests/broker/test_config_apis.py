@@ -390,7 +390,7 @@ def test_api_versions_checks_what_the_client_says_of_itself(
 
 
 def test_an_unknown_version_of_api_versions_is_told_ours() -> None:
-    response = ApiVersionsResponse.decode(unsupported_version_response().encode(0), 0)
+    response = ApiVersionsResponse.decode(unsupported_version_response(0, 4).encode(0), 0)
     assert response.error_code == 35
     assert [(row.api_key, row.min_version, row.max_version) for row in response.api_keys] == [(18, 0, 4)]
 
