@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from oncelog.machine.extents import Extents
 from oncelog.wire.messages.delete_topics import DeleteTopicsRequest
 from oncelog.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from oncelog.wire.messages.heartbeat import HeartbeatRequest
@@ -18,7 +19,7 @@ from oncelog.wire.messages.sync_group import SyncGroupRequest
 from tests.broker.asking import create_topic
 from tests.support.batches import batch
 from tests.support.one_process import Client, OneProcess, one_process
-from tests.support.speaking import produce_request
+from tests.support.speaking import TransactionalProducer, batches_in, fetch_request, produce_request
 
 UNKNOWN_TOPIC_ID = 100
 MEMBER_ID_REQUIRED, GROUP_MAX_SIZE_REACHED = 79, 81
@@ -160,3 +161,39 @@ def test_a_newcomer_that_leaves_before_it_joined_disturbs_nobody(process: OnePro
     leave = LeaveGroupRequest(group_id=GROUP, members=[MemberIdentity(member_id=pending.member_id)])
     assert [each.error_code for each in newcomer.call(leave, 4).members] == [0]
     assert heartbeat(member, answer.member_id, answer.generation_id) == 0
+
+
+def test_a_fetch_that_waits_for_many_bytes_counts_each_batch_once(
+    process: OneProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each entry would cost as much as all that came before it."""
+    client, reader = process.connect(), process.connect()
+    made_topics(client, "slow")
+    reader.send(fetch_request("slow", max_wait_ms=60_000, min_bytes=10_000), 11)
+    looked_at = []
+    look = Extents.extent
+    monkeypatch.setattr(Extents, "extent", lambda *place: looked_at.append(place) or look(*place))
+    one = batch([bytes(100)])
+    for _ in range(10_000 // len(one)):
+        assert client.call(produce_request([("slow", 0, one)]), 11).responses
+    assert reader.answers() == []
+    assert 0 < len(looked_at) < 200
+    client.call(produce_request([("slow", 0, one)]), 11)
+    (answer,) = reader.answers()
+    assert len(answer.responses[0].partitions[0].records) == (10_000 // len(one) + 1) * len(one)
+
+
+def test_a_fetch_that_waits_sees_a_transaction_end(process: OneProcess) -> None:
+    """What it may read grows then, though not a byte of records comes."""
+    client, reader = process.connect(), process.connect()
+    made_topics(client, "slow")
+    producer = TransactionalProducer(client, "t")  # type: ignore[arg-type]
+    assert producer.add("slow", (0,)) == 0
+    for _ in range(3):
+        assert producer.produce("slow", [bytes(1000)]).error_code == 0
+    reader.send(fetch_request("slow", max_wait_ms=60_000, min_bytes=3000, read_committed=True), 11)
+    assert client.call(produce_request([("slow", 0, batch([b"behind it"]))]), 11).responses
+    assert reader.answers() == []
+    producer.end(commit=True, version=4)
+    (answer,) = reader.answers()
+    assert len(batches_in(answer.responses[0].partitions[0].records)) == 5

@@ -233,6 +233,29 @@ def read_from(part: PartitionPlan, buffers: Sequence[memoryview], may_exceed: bo
     )
 
 
+class Growth:
+    """What there is to read of one partition that a fetch waits for; each extent is counted once."""
+
+    __slots__ = ("bytes_max", "counted_to", "size_bytes", "view")
+
+    def __init__(self, view: PartitionView, wanted: PartitionFetch) -> None:
+        self.view = view
+        self.counted_to = wanted.fetch_offset
+        self.bytes_max = max(wanted.partition_max_bytes, 1)
+        self.size_bytes = 0
+
+    def bytes_below(self, limit: int) -> int:
+        """As many as the plan of a fetch would take."""
+        extents = self.view.partition.extents
+        for i in range(extents.find(self.counted_to), len(extents)):
+            extent = extents.extent(i)
+            if extent.base_offset >= limit or self.size_bytes >= self.bytes_max:
+                break
+            self.size_bytes += extent.size
+            self.counted_to = extent.last_offset + 1
+        return min(self.size_bytes, self.bytes_max)
+
+
 class Fetch:
     """One fetch under way: plans, waits for enough bytes or its time, reads, and answers once.
 
@@ -261,7 +284,7 @@ class Fetch:
         self._max_wait_ms = max_wait_ms
         self._done = done
         self._failed = failed
-        self._waits_on: list[PartitionView] = []
+        self._waits_on: list[Growth] = []
         self._deadline: Deadline | None = None
         self._is_over_time = max_wait_ms <= 0 or not wanted
         self._is_held = False
@@ -313,22 +336,37 @@ class Fetch:
     def _wait(self, plan: FetchPlan) -> None:
         if self._waits_on:
             return
-        self._waits_on = plan.views
+        parts = zip(plan.views, plan.partitions, strict=True)
+        self._waits_on = [Growth(view, part.wanted) for view, part in parts]
         for view in plan.views:
             view.waiters[self._woken] = None
         self._deadline = self._broker.deadlines.after(self._max_wait_ms, self._time_is_up)
 
     def _stop_waiting(self) -> None:
-        for view in self._waits_on:
-            view.waiters.pop(self._woken, None)
+        for growth in self._waits_on:
+            growth.view.waiters.pop(self._woken, None)
         self._waits_on = []
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def _woken(self) -> None:
-        if not self._is_cancelled and not self._is_held and self._waits_on:
+        if not self._is_cancelled and not self._is_held and self._waits_on and self._has_reason():
             self._attempt()
+
+    def _has_reason(self) -> bool:
+        """Whether a new plan may find enough, or an error: plans that find too little would add up."""
+        topics = self._broker.state.topics
+        is_committed = self._isolation_level == READ_COMMITTED
+        size_bytes = 0
+        for growth in self._waits_on:
+            view = growth.view
+            partition = view.partition
+            is_gone = topics.get(partition.topic.id) is not partition.topic
+            if is_gone or partition.log_start_offset > growth.counted_to:
+                return True
+            size_bytes += growth.bytes_below(view.last_stable_offset if is_committed else view.high_watermark)
+        return size_bytes >= self._min_bytes
 
     def _time_is_up(self) -> None:
         self._is_over_time = True
