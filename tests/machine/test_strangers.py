@@ -56,6 +56,19 @@ def test_a_zombie_is_not_given_the_epoch_of_its_successor(machine: Machine, comm
 
 
 @pytest.mark.parametrize("commit", [True, False])
+def test_a_late_copy_of_initialization_changes_nothing_after_a_transaction(
+    machine: Machine, commit: bool
+) -> None:
+    """Whoever ended a transaction had the answer; the copy must not make a retry of EndTxn fail."""
+    before = machine.producer("t")
+    producer = machine.producer("t", expects=before)
+    machine.add(producer, 0)
+    assert machine.end(producer, commit).error is NONE
+    assert machine.init("t", expects=before).error is ErrorCode.PRODUCER_FENCED
+    assert machine.end(producer, commit).error is NONE
+
+
+@pytest.mark.parametrize("commit", [True, False])
 def test_a_zombie_is_not_given_the_new_id_of_its_successor(commit: bool) -> None:
     machine = Machine(Limits(producer_epoch_max=1))
     machine.producer("t")

@@ -667,6 +667,9 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
     if following != (event.producer_id, event.producer_epoch):
         transaction.last_epoch = event.producer_epoch
         _give_producer(state, transaction, *following)
+    else:
+        # Its producer knows its epoch: who still holds the one before it is nobody who lost an answer.
+        transaction.last_epoch = -1
     transaction.state = (
         TransactionState.COMPLETE_COMMIT if event.committed else TransactionState.COMPLETE_ABORT
     )
