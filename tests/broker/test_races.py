@@ -6,6 +6,7 @@ Found by review; each test is one sequence of events that no client makes on pur
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import TransactionalProducer, batches_in, fetch_request, produce_request
 
 UNKNOWN_TOPIC_ID = 100
+LOADING = 14
 MEMBER_ID_REQUIRED, GROUP_MAX_SIZE_REACHED = 79, 81
 GROUP = "group"
 
@@ -76,6 +78,26 @@ def test_a_fetch_that_waits_for_durability_is_answered_once(process: OneProcess)
 
 
 # -- groups --
+
+
+def test_ids_that_are_given_out_and_members_have_one_limit(process: OneProcess) -> None:
+    """They cost a request each, and stay for half an hour."""
+    groups = process.broker.groups
+    groups._options = replace(groups._options, members_bytes_max=3_500)
+    clients = [process.connect() for _ in range(5)]
+    for client in clients:
+        join(client)
+    answers = [joined(client) for client in clients]
+    assert [answer.error_code for answer in answers] == [MEMBER_ID_REQUIRED] * 4 + [LOADING]
+    for client, answer in zip(clients[:2], answers[:2], strict=True):
+        leave = LeaveGroupRequest(group_id=GROUP, members=[MemberIdentity(member_id=answer.member_id)])
+        assert [each.error_code for each in client.call(leave, 4).members] == [0]
+    join(clients[2], answers[2].member_id)
+    join(clients[4], version=3)
+    process.advance(31, step_s=1)
+    assert [joined(clients[number]).error_code for number in (2, 4)] == [0, 0]
+    process.advance(31, step_s=1)
+    assert groups._usage.size_bytes == 0, "every session is over"
 
 
 def join(

@@ -23,6 +23,7 @@ from oncelog.broker.live_group import (
     LiveMember,
     SyncResult,
     Timer,
+    Usage,
 )
 from oncelog.machine.commands import (
     CommitOffsets,
@@ -54,6 +55,7 @@ class GroupOptions:
 
     new_member_join_timeout_ms: how long who was never told its member id may stay parked; Kafka's 5 minutes.
     group_bytes_max: subscriptions, or assignments, of all members of a group; a generation is one event.
+    members_bytes_max: of all members of all groups, and of ids given out to newcomers.
     """
 
     group_min_session_timeout_ms: int = 6_000
@@ -63,6 +65,7 @@ class GroupOptions:
     offsets_retention_check_interval_ms: int = 600_000
     new_member_join_timeout_ms: int = 300_000
     group_bytes_max: int = 16 * 1024 * 1024
+    members_bytes_max: int = 256 * 1024 * 1024
 
 
 class Facts(Protocol):
@@ -102,7 +105,8 @@ class JoinRequest(NamedTuple):
     knows_skip_assignment: bool
 
     def bytes_count(self) -> int:
-        return sum(len(name) + len(metadata) for name, metadata in self.protocols)
+        names = len(self.client_id) + len(self.group_instance_id or "")
+        return names + sum(len(name) + len(metadata) for name, metadata in self.protocols)
 
 
 class SyncRequest(NamedTuple):
@@ -170,11 +174,12 @@ class GroupCoordinator:
         self._random_uuid = random_uuid
         self._options = options
         self._groups: dict[str, LiveGroup] = {}
+        self._usage = Usage()
         # Answers leave when the state has settled: one of them may let the next request of its connection in.
         self._answers: deque[Callable[[], None]] = deque()
         for fact in facts.state.groups.values():
             if not fact.is_empty:
-                self._resume(LiveGroup.from_fact(fact))
+                self._resume(LiveGroup.from_fact(fact, self._usage))
         self._sweep_later()
 
     def _resume(self, group: LiveGroup) -> None:
@@ -210,7 +215,7 @@ class GroupCoordinator:
         if group is None:
             if member_id:
                 return JoinResult(ErrorCode.UNKNOWN_MEMBER_ID, member_id)
-            group = LiveGroup(request.group_id)
+            group = LiveGroup(request.group_id, self._usage)
         error = self._check_room(group, request)
         if error:
             return JoinResult(error, "" if error == ErrorCode.GROUP_MAX_SIZE_REACHED else member_id)
@@ -227,7 +232,7 @@ class GroupCoordinator:
             fact = self._facts.state.groups.get(group_id)
             if fact is not None:
                 assert fact.is_empty, "a group with members is live"
-                return LiveGroup.from_fact(fact)
+                return LiveGroup.from_fact(fact, self._usage)
         return group
 
     def _check_room(self, group: LiveGroup, request: JoinRequest) -> ErrorCode:
@@ -256,6 +261,9 @@ class GroupCoordinator:
             or group.bytes_kept - bytes_freed + request.bytes_count() > self._options.group_bytes_max
         ):
             return ErrorCode.GROUP_MAX_SIZE_REACHED
+        bytes_added = request.bytes_count() - bytes_freed
+        if bytes_added > 0 and self._usage.size_bytes + bytes_added > self._options.members_bytes_max:
+            return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
         return ErrorCode.NONE
 
     def _join_new(
@@ -269,8 +277,8 @@ class GroupCoordinator:
                 return self._replace_static(group, group.members[old_member_id], member_id, request, respond)
         elif request.needs_known_member_id:
             self._groups[group.id] = group
-            group.pending[member_id] = self._after(
-                request.session_timeout_ms, self._pending_expired, group, member_id
+            group.give_out(
+                member_id, self._after(request.session_timeout_ms, self._pending_expired, group, member_id)
             )
             return JoinResult(ErrorCode.MEMBER_ID_REQUIRED, member_id)
         self._add(group, member_id, request, respond)
@@ -281,7 +289,7 @@ class GroupCoordinator:
     ) -> JoinResult | None:
         member_id = request.member_id
         if member_id in group.pending and request.group_instance_id is None:
-            group.pending.pop(member_id).cancel()
+            group.take_back(member_id)
             self._add(group, member_id, request, respond)
             return None
         error = check_member(group.members, group.static_members, member_id, request.group_instance_id)
@@ -452,9 +460,7 @@ class GroupCoordinator:
         for member in list(group.members.values()):
             self._finish_join(group, member, JoinResult(error, member.member_id))
             self._remove(group, member)
-        for timer in group.pending.values():
-            timer.cancel()
-        group.pending.clear()
+        group.take_back(*group.pending)
         group.state = GroupState.EMPTY
         self._drop_if_idle(group)
 
@@ -585,7 +591,7 @@ class GroupCoordinator:
         if not member_id and group_instance_id is not None:
             member_id = group.static_members.get(group_instance_id, "")
         elif member_id in group.pending:
-            group.pending.pop(member_id).cancel()
+            group.take_back(member_id)
             return ErrorCode.NONE
         error = check_member(group.members, group.static_members, member_id, group_instance_id)
         if not error:
@@ -633,7 +639,7 @@ class GroupCoordinator:
 
     def _pending_expired(self, group: LiveGroup, member_id: str) -> None:
         """A member id that was given out and never used; a rebalance no longer waits for it."""
-        del group.pending[member_id]
+        group.take_back(member_id)
         if group.state is GroupState.PREPARING_REBALANCE:
             self._rebalance(group)
         else:
@@ -695,8 +701,7 @@ class GroupCoordinator:
             return ErrorCode.NON_EMPTY_GROUP
         error = ErrorCode(self._facts.execute(DeleteGroup(group_id)).error)
         if group is not None and not error:
-            for timer in group.pending.values():
-                timer.cancel()
+            group.take_back(*group.pending)
             del self._groups[group_id]
         return error
 

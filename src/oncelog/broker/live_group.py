@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from oncelog.broker.groups import JoinRequest
 
 
+MEMBER_BYTES = 1000
+"""Of a member, or of an id that was given out, beside what its client sent."""
+
+
 class Timer(Protocol):
     """A deadline that was set."""
 
@@ -60,6 +64,15 @@ class SyncResult(NamedTuple):
     protocol_type: str | None = None
     protocol: str | None = None
     assignment: bytes = b""
+
+
+class Usage:
+    """Roughly the bytes that members, and ids given out to newcomers, take in all groups together."""
+
+    __slots__ = ("size_bytes",)
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
 
 
 class LiveMember:
@@ -147,7 +160,8 @@ class LiveMember:
 
     def bytes_count(self) -> int:
         """Roughly what it costs to keep, and to journal in a generation."""
-        return len(self.member_id) + sum(len(name) + len(metadata) for name, metadata in self.protocols)
+        names = len(self.member_id) + len(self.client_id) + len(self.group_instance_id or "")
+        return names + sum(len(name) + len(metadata) for name, metadata in self.protocols)
 
 
 class LiveGroup:
@@ -160,6 +174,7 @@ class LiveGroup:
     unsynced: members of the generation that have not sent SyncGroup yet.
     is_initial: the rebalance began with the group Empty, and gives others the time to come (KIP-134).
     has_newcomers: during that time somebody came since the last look.
+    usage: what all groups take; this one adds its own.
     """
 
     __slots__ = (
@@ -180,10 +195,12 @@ class LiveGroup:
         "supporters",
         "sync_timer",
         "unsynced",
+        "usage",
     )
 
-    def __init__(self, group_id: str) -> None:
+    def __init__(self, group_id: str, usage: Usage) -> None:
         self.id = group_id
+        self.usage = usage
         self.state = GroupState.EMPTY
         self.generation = 0
         self.protocol_type = ""
@@ -202,9 +219,9 @@ class LiveGroup:
         self.sync_timer: Timer | None = None
 
     @classmethod
-    def from_fact(cls, group: Group) -> LiveGroup:
+    def from_fact(cls, group: Group, usage: Usage) -> LiveGroup:
         """The group of a completed generation: what is left of it after a restart."""
-        live = cls(group.id)
+        live = cls(group.id, usage)
         live.generation = group.generation
         live.protocol_type = group.protocol_type
         for member in group.members.values():
@@ -298,7 +315,20 @@ class LiveGroup:
                 self.supporters[name] = count
             else:
                 del self.supporters[name]
-        self.bytes_kept += step * member.bytes_count()
+        size_bytes = member.bytes_count()
+        self.bytes_kept += step * size_bytes
+        self.usage.size_bytes += step * (MEMBER_BYTES + size_bytes)
+
+    def give_out(self, member_id: str, timer: Timer) -> None:
+        """The id is a newcomer's, until the timer takes it back."""
+        self.pending[member_id] = timer
+        self.usage.size_bytes += MEMBER_BYTES
+
+    def take_back(self, *member_ids: str) -> None:
+        """These ids were used, or are void."""
+        for member_id in member_ids:
+            self.pending.pop(member_id).cancel()
+            self.usage.size_bytes -= MEMBER_BYTES
 
     # --- protocols and leaders ---
 
