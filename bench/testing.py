@@ -128,6 +128,22 @@ def run_pytest(directory: str, *options: str) -> str:
     return done.stdout
 
 
+def restore_s() -> float:
+    """To a state of ten topics with a hundred records each."""
+    topics = [f"orders-{number}" for number in range(10)]
+    with Broker(topics=topics) as broker:
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+        for number in range(1000):
+            producer.produce(topics[number % 10], bytes(100))
+        assert producer.flush(10) == 0
+        snapshot = broker.snapshot()
+        producer.produce(topics[0], b"one more")
+        assert producer.flush(10) == 0
+        began = time.perf_counter()
+        broker.restore(snapshot)
+        return time.perf_counter() - began
+
+
 def first_record_s(consume: Callable[[str, str], None]) -> float:
     with Broker(topics=["orders"]) as broker:
         producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
@@ -178,6 +194,7 @@ FIGURES: list[tuple[str, Callable[[], float], float | None, bool]] = [
     ("import oncelog", import_s, 0.150, True),
     ("fixture oncelog_broker ready, imports included", fixture_s, 0.100, True),
     ("Broker() entered, imported before", broker_s, None, True),
+    ("restore() to 10 topics, 1,000 records", restore_s, 0.005, True),
     ("first record in a new group, aiokafka", lambda: first_record_s(aiokafka), 0.5, True),
     ("first record in a new group, confluent-kafka", lambda: first_record_s(confluent), 1.5, True),
     (f"{TESTS} tests, confluent-kafka", lambda: hundred_tests_s("confluent"), 30.0, False),
