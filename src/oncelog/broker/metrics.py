@@ -12,7 +12,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from oncelog.wire.definition import Struct
@@ -341,32 +340,33 @@ class ErrorCounts:
 
 
 def look_for_errors(struct: type[Struct], counts: dict[int, int]) -> Callable[[Any], None] | None:
-    """A function that counts the errors in a value, its own and its lists'; None where it has none."""
-    own = [attrgetter(spec.name) for spec in struct.fields if spec.name.endswith("error_code")]
-    inside: list[tuple[Callable[[Any], Any], Callable[[Any], None]]] = []
+    """A function that counts the errors in a value, its own and its lists'; None where it has none.
+
+    It is written out as nested loops and compiled: it runs for every answer.
+    """
+    body = _lines_for_errors(struct, "value", 1)
+    if not body:
+        return None
+    names: dict[str, Any] = {"counts": counts}
+    exec("\n".join(["def look(value):", *body]), names)
+    look: Callable[[Any], None] = names["look"]
+    return look
+
+
+def _lines_for_errors(struct: type[Struct], name: str, depth: int) -> list[str]:
+    """Statements that look at the struct in the variable `name`, and at what is in its lists."""
+    indent = "    " * depth
+    lines: list[str] = []
     for spec in struct.fields:
+        if spec.name.endswith("error_code"):
+            code = f"{name}.{spec.name}"
+            lines.append(f"{indent}if {code}: counts[{code}] = counts.get({code}, 0) + 1")
         element = spec.type.element
-        nested = element.element if spec.type.name == "array" and element.name == "struct" else None
-        look = None if nested is None else look_for_errors(nested, counts)
-        if look is not None:
-            inside.append((attrgetter(spec.name), look))
-
-    def count_own(value: Any) -> None:
-        for get in own:
-            if code := get(value):
-                counts[code] = counts.get(code, 0) + 1
-
-    def count_all(value: Any) -> None:
-        for get in own:
-            if code := get(value):
-                counts[code] = counts.get(code, 0) + 1
-        for get_list, look_at in inside:
-            for each in get_list(value) or ():
-                look_at(each)
-
-    if inside:
-        return count_all
-    return count_own if own else None
+        if spec.type.name == "array" and element.name == "struct":
+            inside = _lines_for_errors(element.element, f"{name}_", depth + 1)
+            if inside:
+                lines += [f"{indent}for {name}_ in {name}.{spec.name} or ():", *inside]
+    return lines
 
 
 def error_name(code: int) -> str:
