@@ -111,3 +111,20 @@ def test_on_a_real_loop() -> None:
         await done
 
     asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_what_is_set_for_now_waits_for_the_next_turn() -> None:
+    """Else work in steps would be done in one."""
+    loop, deadlines = make()
+    ran: list[str] = []
+
+    def step() -> None:
+        ran.append("step")
+        deadlines.after(0, step)
+
+    deadlines.after(0, step)
+    deadlines.after(0, lambda: ran.append("other"))
+    (_, run, _), *_ = loop.timers
+    run()
+    assert ran == ["step", "other"]
+    assert loop.armed

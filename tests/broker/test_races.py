@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from oncelog.broker.api.list_offsets import STEP_RECORDS
 from oncelog.machine.extents import Extents
 from oncelog.wire.messages.delete_topics import DeleteTopicsRequest
 from oncelog.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
@@ -17,7 +18,8 @@ from oncelog.wire.messages.heartbeat import HeartbeatRequest
 from oncelog.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse
 from oncelog.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
 from oncelog.wire.messages.sync_group import SyncGroupRequest
-from tests.broker.asking import create_topic
+from oncelog.wire.records import build_batch
+from tests.broker.asking import create_topic, list_offsets, metadata
 from tests.support.batches import batch
 from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import TransactionalProducer, batches_in, fetch_request, produce_request
@@ -219,3 +221,25 @@ def test_a_fetch_that_waits_sees_a_transaction_end(process: OneProcess) -> None:
     producer.end(commit=True, version=4)
     (answer,) = reader.answers()
     assert len(batches_in(answer.responses[0].partitions[0].records)) == 5
+
+
+# -- searching by time --
+
+
+def test_a_search_among_many_records_gives_others_a_turn(process: OneProcess) -> None:
+    """A few kilobytes unpack to millions of records."""
+    client, other = process.connect(), process.connect()
+    made_topics(client, "dense")
+    began_ms, count = process.clock.wall_ms(), 4 * STEP_RECORDS
+    records = [(began_ms + (number == count - 1), None, None) for number in range(count)]
+    dense = build_batch(records, compression=1)
+    answer = client.call(produce_request([("dense", 0, dense)]), 11)
+    assert answer.responses[0].partition_responses[0].error_code == 0
+    process.write_order.clear()
+    client.send(list_offsets(began_ms + 1, topic="dense"), 7)
+    other.send(metadata("dense"), 9)
+    process.settle()
+    assert process.write_order == [other.transport, client.transport]
+    (answer,) = client.answers()
+    found = answer.topics[0].partitions[0]
+    assert (found.error_code, found.offset, found.timestamp) == (0, count - 1, began_ms + 1)

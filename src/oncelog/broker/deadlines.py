@@ -16,11 +16,11 @@ log = logging.getLogger("oncelog.deadlines")
 class Deadline:
     """A callback that runs once at its time unless it is cancelled before."""
 
-    __slots__ = ("_order", "callback", "when")
+    __slots__ = ("callback", "order", "when")
 
     def __init__(self, when: float, order: int, callback: Callable[[], None]) -> None:
         self.when = when
-        self._order = order
+        self.order = order
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
@@ -28,7 +28,7 @@ class Deadline:
         self.callback = None
 
     def __lt__(self, other: Deadline) -> bool:
-        return (self.when, self._order) < (other.when, other._order)
+        return (self.when, self.order) < (other.when, other.order)
 
 
 class Deadlines:
@@ -69,7 +69,9 @@ class Deadlines:
         self._handle = None
         now = self._loop.time()
         heap = self._heap
-        while heap and (heap[0].callback is None or heap[0].when <= now):
+        # What these set for now waits for the next turn, so that work in steps gives others a turn.
+        newest = self._orders
+        while heap and (heap[0].callback is None or (heap[0].when <= now and heap[0].order <= newest)):
             deadline = heapq.heappop(heap)
             callback, deadline.callback = deadline.callback, None
             if callback is not None:

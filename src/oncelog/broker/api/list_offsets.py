@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from oncelog.broker.context import Context
@@ -40,6 +41,8 @@ EARLIEST_LOCAL = -4
 LATEST_TIERED = -5
 EARLIEST_PENDING_UPLOAD = -6
 FIRST_VERSION_WITH_LEADER_EPOCH = 4
+STEP_RECORDS = 5000
+"""What a search looks at before others have a turn, some 10 ms."""
 FIRST_VERSION_OF = {
     LATEST: 1,
     EARLIEST: 1,
@@ -160,15 +163,16 @@ def _answer_from_state(
 
 
 def _find_records(context: Context, lookups: Sequence[_Lookup], done: Callable[[], None]) -> None:
-    """Read the extents of all lookups at once, then pick the records."""
+    """Read the extents of all lookups at once, then pick the records, a step at a time."""
 
     def read(buffers: Sequence[memoryview | None]) -> None:
+        go_on(_pick_records(lookups, buffers))
+
+    def go_on(steps: Iterator[None]) -> None:
         try:
-            for lookup, buffer in zip(lookups, buffers, strict=True):
-                if buffer is None:
-                    lookup.answer.error_code = ErrorCode.KAFKA_STORAGE_ERROR
-                else:
-                    _pick_record(lookup, buffer)
+            for _ in steps:
+                context.broker.deadlines.after(0, partial(go_on, steps))
+                return
         except Exception as error:
             context.connection.fault(error)
             return
@@ -177,7 +181,16 @@ def _find_records(context: Context, lookups: Sequence[_Lookup], done: Callable[[
     context.broker.reader.read([lookup.extent for lookup in lookups], read)
 
 
-def _pick_record(lookup: _Lookup, buffer: memoryview) -> None:
+def _pick_records(lookups: Sequence[_Lookup], buffers: Sequence[memoryview | None]) -> Iterator[None]:
+    """Yields where others should have a turn: a few kilobytes unpack to millions of records."""
+    for lookup, buffer in zip(lookups, buffers, strict=True):
+        if buffer is None:
+            lookup.answer.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+        else:
+            yield from _pick_record(lookup, buffer)
+
+
+def _pick_record(lookup: _Lookup, buffer: memoryview) -> Iterator[None]:
     """The first record at or after the timestamp, unless it lies beyond what the reader may see."""
     extent = lookup.extent
     if not extent.stamped:
@@ -189,7 +202,11 @@ def _pick_record(lookup: _Lookup, buffer: memoryview) -> None:
         position += header.size
         if header.max_timestamp < lookup.timestamp:
             continue
-        for offset, timestamp in _offsets_and_timestamps(batch, header):
+        if header.compression:
+            yield
+        for number, (offset, timestamp) in enumerate(_offsets_and_timestamps(batch, header), start=1):
+            if number % STEP_RECORDS == 0:
+                yield
             if timestamp >= lookup.timestamp and offset >= lookup.partition.log_start_offset:
                 if offset < lookup.limit:
                     lookup.answer.offset = offset
