@@ -8,10 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oncelog.embedded import Broker, BrokerFailed, CannotStart, Snapshot
+    from oncelog.embedded import Broker, BrokerFailed, CannotStart, JournalError, Snapshot, UsageError
 
 __version__ = "0.1.0"
-__all__ = ["Broker", "BrokerFailed", "CannotStart", "Snapshot", "__version__"]
+__all__ = [
+    "Broker",
+    "BrokerFailed",
+    "CannotStart",
+    "JournalError",
+    "Snapshot",
+    "UsageError",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:
