@@ -13,6 +13,7 @@ from tests.support.one_process import OneProcess, one_process
 
 ROW = re.compile(r"([a-z_]+)(?:\{(.*)\})? (-?[0-9.e+-]+|NaN)")
 LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"(?:,|$)')
+SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
 UNESCAPED = {"\\\\": "\\", "\\n": "\n", '\\"': '"'}
 
 Rows = dict[tuple[str, ...], float]
@@ -49,7 +50,7 @@ def _read_row(line: str, name: str, family: Family) -> None:
     labels = LABEL.findall(row[2] or "")
     assert LABEL.sub("", row[2] or "") == "", line
     suffix = row[1].removeprefix(name)
-    assert suffix in (("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)), line
+    assert suffix in SUFFIXES.get(family.kind, ("",)), line
     values = tuple(re.sub(r"\\.", lambda found: UNESCAPED[found[0]], value) for _, value in labels)
     key = (suffix, *values) if suffix else values
     assert key not in family.rows, f"{line} is there twice"

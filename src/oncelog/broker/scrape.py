@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from oncelog.broker import metrics
 from oncelog.broker.broker import Broker
-from oncelog.broker.metrics import Histogram, Sample, single
+from oncelog.broker.metrics import Histogram, Sample, Summary, single
 from oncelog.broker.server import Server
 from oncelog.machine.group_state import Group
 from oncelog.machine.state import State, TransactionalId
@@ -48,8 +48,8 @@ def of_process(broker: Broker, server: Server, watched: Watched) -> list[Sample]
         single(metrics.READY, int(watched.is_ready)),
         single(metrics.SYNC_SECONDS, counts.sync_s),
         single(metrics.SYNC_WAITING_SECONDS, counts.sync_waiting_s),
-        single(metrics.ENTRY_BYTES, counts.entry_bytes),
-        single(metrics.ENTRY_COMMANDS, counts.entry_commands),
+        single(metrics.ENTRY_BYTES, Summary(counts.entries, counts.size_bytes)),
+        single(metrics.ENTRY_COMMANDS, Summary(counts.entries, counts.commands)),
         single(metrics.REPLIES_HELD, engine.held_count),
         single(metrics.PRODUCES_WAITING, engine.waiting_for_room_count),
         Sample(metrics.REQUESTS, {(route.name,): route.requests for route in routes}),
