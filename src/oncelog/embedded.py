@@ -11,23 +11,29 @@ import asyncio
 import dataclasses
 import os
 import threading
-from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
-from oncelog.broker.assembly import CannotStart, assemble, listen, new_loop
+from oncelog.broker.assembly import CannotStart, assemble, listen, memory_reader, new_cluster_id, new_loop
 from oncelog.broker.broker import Broker as BrokerCore
 from oncelog.broker.engine import EngineFailed
 from oncelog.broker.faults import Faults
 from oncelog.broker.kafka_releases import RELEASES, as_of
-from oncelog.broker.options import Options, UsageError, parse_listeners, suggestion
+from oncelog.broker.options import (
+    MEMORY_BYTES_MAX,
+    OF_SERVE_ALONE,
+    Options,
+    UsageError,
+    memory_defaults,
+    parse_listeners,
+    suggestion,
+)
 from oncelog.broker.recovery import replay
 from oncelog.broker.registry import Registry
 from oncelog.broker.server import Server
 from oncelog.disk.real import RealDisk
-from oncelog.disk.workers import InlineWorker
 from oncelog.journal import Journal, JournalError
 from oncelog.journal.file import FileJournal
 from oncelog.journal.memory import MemoryJournal
@@ -37,12 +43,6 @@ from oncelog.store.level0 import PayloadCache, Reader
 from oncelog.wire.errors import ErrorCode
 
 __all__ = ["Broker", "BrokerFailed", "CannotStart", "JournalError", "Snapshot", "UsageError"]
-
-MEMORY_BYTES_MAX = 1 << 30
-REQUEST_BYTES_MAX = 100 << 20
-MEMORY_RESERVE_SHARE = 8
-"""One part in so many is kept for what must go on when the rest is used up, such as ends of transactions, and
-for requests that were accepted while there was room. No request may be larger than half of it."""
 
 T = TypeVar("T")
 
@@ -67,7 +67,8 @@ class Broker:
     listen: HOST:PORT; port 0 lets the system pick one, which `bootstrap` names.
     kafka_version: a release of Apache Kafka, such as "2.8", whose APIs and versions alone are served.
     topics: topics to create where they are missing: names, or names with their partitions.
-    options: those of `oncelog serve` (docs/options.md) by their Python names. An empty group's first
+    options: those of `oncelog serve` (docs/options.md) by their Python names, save those of its process (dev,
+        admin, metrics_rows, log_level, log_format). An empty group's first
         rebalance waits for nobody here, unless group_initial_rebalance_delay_ms says otherwise.
 
     Raises UsageError for what cannot be meant, CannotStart and JournalError from start.
@@ -90,9 +91,7 @@ class Broker:
             raise UsageError(f"kafka_version={kafka_version!r} is none of {', '.join(RELEASES)}")
         self._topics = dict(topics) if isinstance(topics, Mapping) else dict.fromkeys(topics, 1)
         if self._is_in_memory:
-            reserve_bytes = memory_bytes_max // MEMORY_RESERVE_SHARE
-            options.setdefault("disk_reserve_bytes", reserve_bytes)
-            options.setdefault("socket_request_max_bytes", min(REQUEST_BYTES_MAX, reserve_bytes // 2))
+            options = memory_defaults(memory_bytes_max) | options
         options.setdefault("group_initial_rebalance_delay_ms", 0)
         self._options = _options(data, listen, options)
         self._thread: threading.Thread | None = None
@@ -279,8 +278,7 @@ class Broker:
 
     def _open_journal(self, loop: asyncio.AbstractEventLoop) -> tuple[Journal, str]:
         if self._is_in_memory:
-            cluster_id = urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
-            return MemoryJournal(loop.call_soon, self._memory_bytes_max), cluster_id
+            return MemoryJournal(loop.call_soon, self._memory_bytes_max), new_cluster_id()
         journal = FileJournal.open(
             RealDisk(),
             self._options.data,
@@ -309,14 +307,10 @@ class Broker:
         )
 
     def _reader(self, journal: Journal, loop: asyncio.AbstractEventLoop) -> Reader:
-        """In memory nothing waits, and the cache holds the journal's own payloads."""
-        if not isinstance(journal, MemoryJournal):
-            cache = PayloadCache(self._options.payload_cache_bytes_max)
-            return Reader(journal, cache, post=loop.call_soon_threadsafe)
-        cache = PayloadCache(self._memory_bytes_max)
-        for position, payload in journal.payloads():
-            cache.put(position, payload)
-        return Reader(journal, cache, post=loop.call_soon, worker=InlineWorker())
+        if isinstance(journal, MemoryJournal):
+            return memory_reader(journal, self._memory_bytes_max, loop)
+        cache = PayloadCache(self._options.payload_cache_bytes_max)
+        return Reader(journal, cache, post=loop.call_soon_threadsafe)
 
     def _create_topics(self, core: BrokerCore) -> None:
         for name, partitions in self._topics.items():
@@ -391,6 +385,8 @@ def _options(data: str | os.PathLike[str] | None, listen: str, given: Mapping[st
     for name in given:
         if name not in names:
             raise UsageError(f"there is no option {name}{suggestion(name, names)}")
+        if name in OF_SERVE_ALONE:
+            raise UsageError(f"{name} is an option of `oncelog serve` alone")
     try:
         listeners = parse_listeners(listen)
     except ValueError as wrong:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from oncelog.broker.options import Options, UsageError, add_arguments, read_options
+import oncelog
+from oncelog.broker.options import OF_SERVE_ALONE, Options, UsageError, add_arguments, read_options
 from tests.support.server import READY_LINE
 
 
@@ -57,3 +58,9 @@ def test_a_broker_in_memory_leaves_nothing_behind(tmp_path: Path) -> None:
     assert READY_LINE.match(line)
     assert b" durability=memory " in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", OF_SERVE_ALONE)
+def test_an_embedded_broker_refuses_what_only_serve_does(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is an option of `oncelog serve` alone"):
+        oncelog.Broker(**{name: None})

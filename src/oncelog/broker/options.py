@@ -27,6 +27,9 @@ MEMORY_BYTES_MAX = 1 << 30
 MEMORY_RESERVE_SHARE = 8
 REQUEST_BYTES_MAX = 100 << 20
 
+OF_SERVE_ALONE = ("dev", "admin", "metrics_rows", "log_level", "log_format")
+"""Options of the process, which an embedding program has in its own hands."""
+
 UNROUTABLE = ("0.0.0.0", "::")
 """Hosts to listen on that are no addresses to connect to."""
 
