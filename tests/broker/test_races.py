@@ -25,6 +25,7 @@ from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import TransactionalProducer, batches_in, fetch_request, produce_request
 
 UNKNOWN_TOPIC_ID = 100
+MESSAGE_TOO_LARGE = 10
 LOADING = 14
 MEMBER_ID_REQUIRED, GROUP_MAX_SIZE_REACHED = 79, 81
 GROUP = "group"
@@ -223,7 +224,22 @@ def test_a_fetch_that_waits_sees_a_transaction_end(process: OneProcess) -> None:
     assert len(batches_in(answer.responses[0].partitions[0].records)) == 5
 
 
-# -- searching by time --
+# -- looking into batches --
+
+
+def test_a_request_has_only_so_many_records_for_compacted_topics(
+    process: OneProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is read for its key, and a few kilobytes unpack to millions of them."""
+    monkeypatch.setattr("oncelog.broker.api.produce.KEYED_RECORDS_MAX", 5)
+    client = process.connect()
+    created = client.call(create_topic("compacted", partitions=3, cleanup_policy="compact"), 7).topics[0]
+    assert created.error_code == 0
+    three = batch([b"value"] * 3, key=b"key")
+    answer = client.call(produce_request([("compacted", index, three) for index in range(3)]), 11)
+    partitions = answer.responses[0].partition_responses
+    assert [partition.error_code for partition in partitions] == [0, MESSAGE_TOO_LARGE, MESSAGE_TOO_LARGE]
+    assert client.call(produce_request([("compacted", 1, three)]), 11).responses
 
 
 def test_a_search_among_many_records_gives_others_a_turn(process: OneProcess) -> None:

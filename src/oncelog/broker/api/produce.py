@@ -36,6 +36,8 @@ FIRST_VERSION_WITH_TOPIC_IDS = 13
 ACKS = (-1, 0, 1)
 BATCHES_LOOKED_INTO_MAX = 10
 """To name the records with wrong timestamps; unpacking every batch of a request could take minutes."""
+KEYED_RECORDS_MAX = 250_000
+"""Records of one request to compacted topics, each of which is read for its key, in about half a second."""
 _TRANSACTIONAL_BIT = 0x10
 _ATTRIBUTES_LOW_BYTE = 22
 
@@ -57,10 +59,14 @@ def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
     places: list[_Place] = []
     commands: list[ProduceBatch] = []
     batches: list[Buffer] = []
+    keyed_records = 0
     for topic_data in request.topic_data:
         topic = _topic(context, topic_data)
         for partition_data in topic_data.partition_data:
             checked = whole_request or _check(context, request, topic_data, topic, partition_data)
+            if isinstance(checked, ProduceBatch) and topic is not None and topic.produce_rules.needs_keys:
+                keyed_records += checked.header.record_count
+                checked = _with_keys(checked, partition_data, keyed_records)
             if isinstance(checked, Refused):
                 places.append(_Place(topic_data, partition_data.index, checked, -1))
                 continue
@@ -121,17 +127,21 @@ def _check(
         return Refused(ErrorCode.INVALID_REQUIRED_ACKS)
     if topic.name in INTERNAL_TOPICS and context.client_id != ADMIN_CLIENT_ID:
         return Refused(ErrorCode.INVALID_TOPIC_EXCEPTION)
-    rules = topic.produce_rules
-    records = partition_data.records
-    header = check_structure(records, context.version, rules.max_message_bytes)
+    header = check_structure(partition_data.records, context.version, topic.produce_rules.max_message_bytes)
     if isinstance(header, Refused):
         return header
-    if rules.needs_keys:
-        assert records is not None
-        refused = check_keys(records[: header.size])
-        if refused is not None:
-            return refused
     return ProduceBatch(topic.id, index, header, header.size)
+
+
+def _with_keys(
+    batch: ProduceBatch, partition_data: PartitionProduceData, keyed_records: int
+) -> ProduceBatch | Refused:
+    """The batch, if each of its records has a key. keyed_records: of the request so far; clients split it."""
+    if keyed_records > KEYED_RECORDS_MAX:
+        message = f"one request may have {KEYED_RECORDS_MAX} records for compacted topics"
+        return Refused(ErrorCode.MESSAGE_TOO_LARGE, message)
+    assert partition_data.records is not None
+    return check_keys(partition_data.records[: batch.size]) or batch
 
 
 def _unknown_topic_error(version: int, name: str) -> ErrorCode:
