@@ -9,7 +9,7 @@ import pytest
 from oncelog.machine.limits import Limits
 from oncelog.machine.producing import UNKNOWN_PRODUCER_ID_MAX
 from oncelog.wire.errors import ErrorCode
-from tests.machine.driver import SECOND_GENERATION, Machine
+from tests.machine.driver import FIRST_GENERATION, SECOND_GENERATION, Machine
 
 NONE = ErrorCode.NONE
 
@@ -43,6 +43,31 @@ def test_an_id_that_would_leave_none_to_give_out_is_refused(machine: Machine) ->
     assert machine.produce(
         producer=producer, sequence=0, in_transaction="t", version=SECOND_GENERATION
     ).appended
+
+
+@pytest.mark.parametrize("version", [FIRST_GENERATION, SECOND_GENERATION])
+def test_an_epoch_that_was_never_given_out_writes_nothing(machine: Machine, version: int) -> None:
+    """Later, when it is given out, it would be no new one."""
+    producer_id, epoch = machine.producer("t")
+    machine.add((producer_id, epoch), 0)
+    ahead = machine.produce(
+        producer=(producer_id, epoch + 1), sequence=0, in_transaction="t", version=version
+    )
+    assert (ahead.error, ahead.appended) == (ErrorCode.INVALID_PRODUCER_EPOCH, False)
+    assert machine.produce(producer=(producer_id, epoch + 1), sequence=0).error is ahead.error
+
+
+@pytest.mark.parametrize("base_sequence", [1, 2])
+def test_a_batch_that_reaches_into_a_remembered_one_is_no_duplicate(
+    machine: Machine, base_sequence: int
+) -> None:
+    """Part of it was stored under other boundaries: it was never sent like this."""
+    for sequence in range(0, 14, 2):
+        assert machine.produce(producer=(7, 0), sequence=sequence, count=2).error is NONE
+    reaching = machine.produce(producer=(7, 0), sequence=base_sequence, count=5 - base_sequence)
+    assert reaching.error is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    before = machine.produce(producer=(7, 0), sequence=base_sequence, count=4 - base_sequence)
+    assert before.error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER
 
 
 @pytest.mark.parametrize("commit", [True, False])
