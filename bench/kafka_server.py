@@ -86,9 +86,9 @@ class KafkaServer:
             )
         )
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._run(
-            "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(self._properties)
-        )
+        # With "=", for an id may begin with "-".
+        identity = f"--cluster-id={cluster_id}"
+        self._run("kafka.tools.StorageTool", "format", "--standalone", identity, "-c", str(self._properties))
 
     def start(self) -> None:
         """Start the broker on its formatted storage, wait until it answers ApiVersions."""
