@@ -31,6 +31,8 @@ _BUFFERS_MAX = 512
 DIRECT_BLOCK_BYTES = 4096
 """Direct writes begin and end on multiples of this, in the file and in memory."""
 DIRECT_BUFFER_BYTES_MAX = 4 << 20
+ZEROS_BYTES = 512 << 10
+"""Zeros are written in pieces of this: an entry on its way to the same disk waits for one of them only."""
 
 
 def _sync(descriptor: int) -> None:
@@ -102,7 +104,7 @@ class DirectWriter:
             os.close(descriptor)
 
 
-_ALIGNED_ZEROS = memoryview(mmap.mmap(-1, DIRECT_BUFFER_BYTES_MAX))
+_ALIGNED_ZEROS = memoryview(mmap.mmap(-1, ZEROS_BYTES))
 
 
 class RealFile(File):

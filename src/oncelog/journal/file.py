@@ -16,7 +16,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 
 from oncelog.disk import Disk, File
-from oncelog.disk.workers import ThreadWorker, Worker
+from oncelog.disk.workers import AdaptiveWorker, ThreadWorker, Worker
 from oncelog.journal import (
     EntryToWrite,
     JournalError,
@@ -132,7 +132,7 @@ class FileJournal:
                 post,
                 file_bytes_max,
                 random_bytes,
-                writer or ThreadWorker("oncelog-journal-writer"),
+                writer or AdaptiveWorker("oncelog-journal-writer"),
                 preparer or ThreadWorker("oncelog-journal-preparer"),
             )
         except BaseException as failed:
