@@ -19,8 +19,8 @@ from oncelog.disk.real import RealDisk
 FIT, DOUBTFUL, UNFIT = Verdict.FIT, Verdict.DOUBTFUL, Verdict.UNFIT
 MOUNTINFO = (
     "22 1 0:1 / / rw,relatime shared:1 - {root} /dev/sda1 rw\n"
-    "23 22 0:2 / /data rw - nfs4 server:/x rw\n"
     "24 22 0:3 / /data/fast\\040disk rw - ext4 /dev/sdb rw\n"
+    "23 22 0:2 / /data rw - nfs4 server:/x rw\n"
     "25 22 0:4 / /d rw - tmpfs tmpfs rw\n"
 )
 
@@ -97,6 +97,11 @@ def test_the_command_looks_and_leaves_nothing_behind(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7
     assert lines[-1].startswith("all in all: ")
+
+
+def test_measuring_syncs_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert doctor.syncs(tmp_path).values.keys() == {"median_ms", "slowest_ms"}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_is_not_there_yet_is_judged_by_where_it_would_be(tmp_path: Path) -> None:
