@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from oncelog.broker.api.list_offsets import STEP_RECORDS
+from oncelog.broker.groups import GroupCoordinator
 from oncelog.machine.extents import Extents
 from oncelog.wire.messages.delete_topics import DeleteTopicsRequest
 from oncelog.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
@@ -222,6 +223,34 @@ def test_a_fetch_that_waits_sees_a_transaction_end(process: OneProcess) -> None:
     producer.end(commit=True, version=4)
     (answer,) = reader.answers()
     assert len(batches_in(answer.responses[0].partitions[0].records)) == 5
+
+
+def test_a_rebalance_that_nobody_joins_is_not_looked_at_all_the_time(
+    process: OneProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its members are static, away, and gave rebalances no time worth mentioning."""
+    static, dynamic = process.connect(), process.connect()
+    join(static, instance="static", rebalance_timeout_ms=20)
+    answer = joined(static)
+    assert sync(static, answer.member_id, answer.generation_id, instance="static") == 0
+    join(dynamic, version=3, rebalance_timeout_ms=20)
+    process.advance(0.02)
+    left = joined(dynamic).member_id
+    looks: list[str] = []
+    look = GroupCoordinator._complete_joins
+    monkeypatch.setattr(
+        GroupCoordinator,
+        "_complete_joins",
+        lambda groups, group: (looks.append(group.state.value), look(groups, group)),
+    )
+    leave = LeaveGroupRequest(group_id=GROUP, members=[MemberIdentity(member_id=left)])
+    dynamic.call(leave, 4)
+    process.advance(5)
+    assert 0 < len(looks) <= 7
+    assert set(looks) == {"PreparingRebalance"}
+    join(static, instance="static")
+    process.advance(10)
+    assert joined(static).error_code == 0
 
 
 # -- looking into batches --

@@ -46,6 +46,8 @@ from oncelog.wire.errors import ErrorCode
 EXPIRY_CHUNK_OFFSETS = 1000
 """What one step of the expiry sweep looks at, so that no step holds up the loop."""
 EXPIRY_PAUSE_MS = 10
+LOOK_AGAIN_MIN_MS = 1000
+"""A rebalance that nobody has joined is looked at again later, even if its members gave it no time."""
 MEMBER_ID_PREFIX_CHARACTERS_MAX = 255
 
 
@@ -421,7 +423,8 @@ class GroupCoordinator:
             self._remove(group, member)
         if group.members and not group.elect_joined_leader():
             # Only static members that are away are left: wait until one is back, or their sessions end.
-            group.join_timer = self._after(group.rebalance_timeout_ms, self._complete_joins, group)
+            pause_ms = max(group.rebalance_timeout_ms, LOOK_AGAIN_MIN_MS)
+            group.join_timer = self._after(pause_ms, self._complete_joins, group)
             return
         group.is_initial = False
         group.protocol = group.choose_protocol() if group.members else None
