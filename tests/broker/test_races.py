@@ -26,6 +26,7 @@ from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import TransactionalProducer, batches_in, fetch_request, produce_request
 
 UNKNOWN_TOPIC_ID = 100
+UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID = 25, 82
 MESSAGE_TOO_LARGE = 10
 LOADING = 14
 MEMBER_ID_REQUIRED, GROUP_MAX_SIZE_REACHED = 79, 81
@@ -251,6 +252,86 @@ def test_a_rebalance_that_nobody_joins_is_not_looked_at_all_the_time(
     join(static, instance="static")
     process.advance(10)
     assert joined(static).error_code == 0
+
+
+def two_members(process: OneProcess) -> tuple[Client, str, Client, str, int]:
+    """The leader, its id, the follower, its id, and their generation, whose assignment is there."""
+    leader, follower = process.connect(), process.connect()
+    join(leader, version=3)
+    first = joined(leader)
+    join(follower, version=3)
+    process.settle()
+    join(leader, first.member_id)
+    second = joined(leader)
+    generation = second.generation_id
+    assert generation == first.generation_id + 1
+    assert sync(leader, first.member_id, generation) == 0
+    follower_id = joined(follower).member_id
+    assert sync(follower, follower_id, generation) == 0
+    return leader, first.member_id, follower, follower_id, generation
+
+
+def test_who_has_left_adds_no_offsets_to_a_transaction(process: OneProcess) -> None:
+    """The machine still has it in the last generation; its partitions are somebody else's soon (KIP-447)."""
+    leader, leader_id, follower, follower_id, generation = two_members(process)
+    made_topics(leader, "consumed")
+    producer = TransactionalProducer(leader, "t")  # type: ignore[arg-type]
+    assert producer.add_offsets(GROUP) == 0
+    leave = LeaveGroupRequest(group_id=GROUP, members=[MemberIdentity(member_id=follower_id)])
+    follower.call(leave, 4)
+    told = [
+        producer.commit_offset(GROUP, "consumed", 5, generation_id=generation, member_id=member_id)
+        for member_id in (follower_id, leader_id)
+    ]
+    assert told == [UNKNOWN_MEMBER_ID, 0]
+
+
+def test_a_static_member_that_comes_back_fences_the_sync_of_its_predecessor(process: OneProcess) -> None:
+    leader, before, after = process.connect(), process.connect(), process.connect()
+    join(leader, version=3)
+    leader_id = joined(leader).member_id
+    join(before, instance="static")
+    process.settle()
+    join(leader, leader_id)
+    generation = joined(leader).generation_id
+    request = SyncGroupRequest(
+        group_id=GROUP,
+        generation_id=generation,
+        member_id=joined(before).member_id,
+        group_instance_id="static",
+        protocol_type="consumer",
+        protocol_name="range",
+    )
+    before.send(request, 5)
+    assert before.answers() == [], "the leader has not assigned yet"
+    join(after, instance="static")
+    (fenced,) = before.answers()
+    assert fenced.error_code == FENCED_INSTANCE_ID
+
+
+def test_who_heartbeats_and_never_syncs_is_out(process: OneProcess) -> None:
+    member = process.connect()
+    join(member, version=3, rebalance_timeout_ms=10_000)
+    answer = joined(member)
+    process.advance(9, step_s=1)
+    assert heartbeat(member, answer.member_id, answer.generation_id) == 0
+    process.advance(2, step_s=1)
+    assert heartbeat(member, answer.member_id, answer.generation_id) == UNKNOWN_MEMBER_ID
+
+
+def test_a_member_that_has_changed_joins_another_generation_before_the_assignment(
+    process: OneProcess,
+) -> None:
+    """The leader would assign by what the member no longer subscribes to."""
+    member = process.connect()
+    join(member, version=3)
+    answer = joined(member)
+    join(member, answer.member_id)
+    assert joined(member).generation_id == answer.generation_id
+    join(member, answer.member_id, metadata=b"changed")
+    changed = joined(member)
+    assert changed.generation_id == answer.generation_id + 1
+    assert [each.metadata for each in changed.members] == [b"changed"]
 
 
 # -- looking into batches --
