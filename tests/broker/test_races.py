@@ -309,6 +309,14 @@ def test_a_static_member_that_comes_back_fences_the_sync_of_its_predecessor(proc
     assert fenced.error_code == FENCED_INSTANCE_ID
 
 
+def test_a_generation_that_was_overtaken_ends_nobodys_time_to_sync(process: OneProcess) -> None:
+    """The leader never assigned in the first one, whose time is up while the second is Stable."""
+    leader, leader_id, follower, follower_id, generation = two_members(process)
+    process.advance(11, step_s=1)
+    assert heartbeat(leader, leader_id, generation) == 0
+    assert heartbeat(follower, follower_id, generation) == 0
+
+
 def test_who_heartbeats_and_never_syncs_is_out(process: OneProcess) -> None:
     member = process.connect()
     join(member, version=3, rebalance_timeout_ms=10_000)
