@@ -26,6 +26,7 @@ from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import TransactionalProducer, batches_in, fetch_request, produce_request
 
 UNKNOWN_TOPIC_ID = 100
+REBALANCE_IN_PROGRESS = 27
 UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID = 25, 82
 MESSAGE_TOO_LARGE = 10
 LOADING = 14
@@ -113,10 +114,11 @@ def join(
     metadata: bytes = b"",
     version: int = 5,
     rebalance_timeout_ms: int = 10_000,
+    session_timeout_ms: int = 30_000,
 ) -> None:
     request = JoinGroupRequest(
         group_id=GROUP,
-        session_timeout_ms=30_000,
+        session_timeout_ms=session_timeout_ms,
         rebalance_timeout_ms=rebalance_timeout_ms,
         member_id=member_id,
         protocol_type="consumer",
@@ -254,14 +256,14 @@ def test_a_rebalance_that_nobody_joins_is_not_looked_at_all_the_time(
     assert joined(static).error_code == 0
 
 
-def two_members(process: OneProcess) -> tuple[Client, str, Client, str, int]:
+def two_members(process: OneProcess, leader_session_ms: int = 30_000) -> tuple[Client, str, Client, str, int]:
     """The leader, its id, the follower, its id, and their generation, whose assignment is there."""
     leader, follower = process.connect(), process.connect()
-    join(leader, version=3)
+    join(leader, version=3, session_timeout_ms=leader_session_ms)
     first = joined(leader)
     join(follower, version=3)
     process.settle()
-    join(leader, first.member_id)
+    join(leader, first.member_id, session_timeout_ms=leader_session_ms)
     second = joined(leader)
     generation = second.generation_id
     assert generation == first.generation_id + 1
@@ -315,6 +317,24 @@ def test_a_generation_that_was_overtaken_ends_nobodys_time_to_sync(process: OneP
     process.advance(11, step_s=1)
     assert heartbeat(leader, leader_id, generation) == 0
     assert heartbeat(follower, follower_id, generation) == 0
+
+
+def test_a_member_that_waits_for_others_outlives_its_session(process: OneProcess) -> None:
+    leader, leader_id, follower, follower_id, generation = two_members(process, 6_000)
+    join(leader, leader_id, session_timeout_ms=6_000, rebalance_timeout_ms=20_000, metadata=b"changed")
+    process.advance(10, step_s=1)
+    assert heartbeat(follower, follower_id, generation) == REBALANCE_IN_PROGRESS
+    process.advance(5, step_s=1)
+    join(follower, follower_id)
+    assert joined(leader).generation_id == joined(follower).generation_id == generation + 1
+
+
+def test_who_never_came_back_after_its_join_is_out(process: OneProcess) -> None:
+    member = process.connect()
+    join(member, version=3, session_timeout_ms=6_000, rebalance_timeout_ms=60_000)
+    answer = joined(member)
+    process.advance(7, step_s=1)
+    assert heartbeat(member, answer.member_id, answer.generation_id) == UNKNOWN_MEMBER_ID
 
 
 def test_who_heartbeats_and_never_syncs_is_out(process: OneProcess) -> None:

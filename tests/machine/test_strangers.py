@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from oncelog.machine.commands import CommitOffsets, DeleteOffsets, ExpireOffsets, OffsetToCommit
 from oncelog.machine.limits import Limits
 from oncelog.machine.producing import UNKNOWN_PRODUCER_ID_MAX
 from oncelog.wire.errors import ErrorCode
-from tests.machine.driver import FIRST_GENERATION, SECOND_GENERATION, TOPIC_ID, Machine
+from tests.machine.driver import FIRST_GENERATION, SECOND_GENERATION, Machine
 
 NONE = ErrorCode.NONE
 
@@ -56,36 +55,6 @@ def test_an_epoch_that_was_never_given_out_writes_nothing(machine: Machine, vers
     )
     assert (ahead.error, ahead.appended) == (ErrorCode.INVALID_PRODUCER_EPOCH, False)
     assert machine.produce(producer=(producer_id, epoch + 1), sequence=0).error is ahead.error
-
-
-def test_a_deleted_offset_does_not_come_back_by_a_transaction(machine: Machine) -> None:
-    """Not even where the open transaction's is the only one that there is to delete."""
-    producer = machine.producer("t")
-    machine.add_group(producer)
-    assert machine.send_offsets(producer, {0: 5, 1: 6}) == (NONE, NONE)
-    assert machine.do(DeleteOffsets("g", ((TOPIC_ID, 0),))).partition_errors == (NONE,)
-    assert machine.commit(producer).error is NONE
-    assert [machine.committed_offset(partition) for partition in (0, 1)] == [None, 6]
-
-
-@pytest.mark.parametrize("commit", [True, False])
-def test_what_a_transaction_would_commit_keeps_an_offset_and_its_group(
-    machine: Machine, commit: bool
-) -> None:
-    """The offset that was committed before counts again when the transaction is aborted."""
-    producer = machine.producer("t")
-    machine.add_group(producer)
-    machine.add_group(producer, "new")
-    old = OffsetToCommit(TOPIC_ID, 0, 3, -1, None)
-    assert machine.do(CommitOffsets("g", -1, "", None, 9, -1, (old,))).errors == (NONE,)
-    assert machine.send_offsets(producer, {0: 5}) == (NONE,)
-    assert machine.send_offsets(producer, {0: 7}, group="new") == (NONE,)
-    machine.pass_time(1000)
-    for group in ("g", "new"):
-        machine.do(ExpireOffsets(group, ((TOPIC_ID, 0),), 1000))
-    assert machine.end(producer, commit).error is NONE
-    assert machine.committed_offset() == (5 if commit else 3)
-    assert machine.committed_offset(group="new") == (7 if commit else None)
 
 
 @pytest.mark.parametrize("base_sequence", [1, 2])
