@@ -1,4 +1,4 @@
-"""Committed offsets that go or stay: deletion and expiry, beside open transactions and in groups that rest."""
+"""Committed offsets that go or stay: deletion and expiry, beside open transactions and in idle groups."""
 
 from __future__ import annotations
 
