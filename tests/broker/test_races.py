@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from oncelog.wire.messages.heartbeat import HeartbeatRequest
 from oncelog.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse
 from oncelog.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
 from oncelog.wire.messages.sync_group import SyncGroupRequest
-from oncelog.wire.records import build_batch
+from oncelog.wire.records import Record, build_batch, iterate_records
 from tests.broker.asking import create_topic, list_offsets, metadata
 from tests.support.batches import batch
 from tests.support.one_process import Client, OneProcess, one_process
@@ -378,6 +379,31 @@ def test_a_request_has_only_so_many_records_for_compacted_topics(
     partitions = answer.responses[0].partition_responses
     assert [partition.error_code for partition in partitions] == [0, MESSAGE_TOO_LARGE, MESSAGE_TOO_LARGE]
     assert client.call(produce_request([("compacted", 1, three)]), 11).responses
+
+
+def test_a_search_ends_with_its_connection(process: OneProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, gone = process.connect(), process.connect()
+    made_topics(client, "dense")
+    began_ms, count = process.clock.wall_ms(), 10 * STEP_RECORDS
+    dense = build_batch([(began_ms, None, None)] * (count - 1) + [(began_ms + 1, None, None)], compression=1)
+    assert client.call(produce_request([("dense", 0, dense)]), 11).responses
+    looked_at = []
+
+    def iterate(batch: Any) -> Iterator[Record]:
+        for record in iterate_records(batch):
+            looked_at.append(record.offset)
+            yield record
+
+    monkeypatch.setattr("oncelog.broker.api.list_offsets.iterate_records", iterate)
+    process.within(
+        lambda: gone.transport.protocol.data_received(
+            gone.encode(list_offsets(began_ms + 1, topic="dense"), 7)
+        )
+    )
+    gone.transport.close()
+    process.settle()
+    assert len(looked_at) < count / 2
+    assert client.call(metadata("dense"), 9).topics[0].error_code == 0
 
 
 def test_a_search_among_many_records_gives_others_a_turn(process: OneProcess) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from oncelog.broker.context import Context
@@ -98,6 +97,7 @@ def handle(
         respond(response, position)
 
     search = _Search(context, lookups, finish)
+    context.connection.on_close = search.cancel
     engine = context.broker.engine
     # What is told is told of now, however long the search takes.
     position = engine.stamp()
@@ -107,15 +107,39 @@ def handle(
         search.release()
 
 
-class _Search(NamedTuple):
-    """Lookups in extents that may still be on their way to the disk: they are read when they are there."""
+class _Search:
+    """Lookups in extents that may still be on their way to the disk: read when they are there, in steps."""
 
-    context: Context
-    lookups: Sequence[_Lookup]
-    finish: Callable[[], None]
+    def __init__(self, context: Context, lookups: Sequence[_Lookup], finish: Callable[[], None]) -> None:
+        self._context = context
+        self._lookups = lookups
+        self._finish = finish
+        self._steps: Iterator[None] = iter(())
+        self._is_cancelled = False
+
+    def cancel(self) -> None:
+        """The client has gone: look no further."""
+        self._is_cancelled = True
 
     def release(self) -> None:
-        _find_records(self.context, self.lookups, self.finish)
+        """Read the extents of all lookups at once, then pick the records."""
+        self._context.broker.reader.read([lookup.extent for lookup in self._lookups], self._begin)
+
+    def _begin(self, buffers: Sequence[memoryview | None]) -> None:
+        self._steps = _pick_records(self._lookups, buffers)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._is_cancelled:
+            return
+        try:
+            for _ in self._steps:
+                self._context.broker.deadlines.after(0, self._go_on)
+                return
+        except Exception as error:
+            self._context.connection.fault(error)
+            return
+        self._finish()
 
 
 def _repeated_partitions(request: ListOffsetsRequest) -> set[tuple[str, int]]:
@@ -160,25 +184,6 @@ def _answer_from_state(
         if index < len(extents):
             return _Lookup(answer, timestamp, limit, partition, extents.extent(index))
     return None
-
-
-def _find_records(context: Context, lookups: Sequence[_Lookup], done: Callable[[], None]) -> None:
-    """Read the extents of all lookups at once, then pick the records, a step at a time."""
-
-    def read(buffers: Sequence[memoryview | None]) -> None:
-        go_on(_pick_records(lookups, buffers))
-
-    def go_on(steps: Iterator[None]) -> None:
-        try:
-            for _ in steps:
-                context.broker.deadlines.after(0, partial(go_on, steps))
-                return
-        except Exception as error:
-            context.connection.fault(error)
-            return
-        done()
-
-    context.broker.reader.read([lookup.extent for lookup in lookups], read)
 
 
 def _pick_records(lookups: Sequence[_Lookup], buffers: Sequence[memoryview | None]) -> Iterator[None]:
