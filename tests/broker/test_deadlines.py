@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from oncelog.broker.deadlines import Deadlines
 
 
@@ -47,7 +49,7 @@ class FakeHandle:
 
 def make() -> tuple[FakeLoop, Deadlines]:
     loop = FakeLoop()
-    return loop, Deadlines(loop)  # type: ignore[arg-type]
+    return loop, Deadlines(loop, pytest.fail)  # type: ignore[arg-type]
 
 
 def test_they_run_in_the_order_of_their_time_and_then_of_their_setting() -> None:
@@ -103,11 +105,28 @@ def test_cancelled_ones_do_not_pile_up() -> None:
     assert len(deadlines._heap) < 3000
 
 
+def test_one_that_fails_is_told_of_and_the_others_run() -> None:
+    loop = FakeLoop()
+    failures: list[BaseException] = []
+    deadlines = Deadlines(loop, failures.append)  # type: ignore[arg-type]
+    ran: list[str] = []
+    error = AssertionError("an invariant broke")
+
+    def fail() -> None:
+        raise error
+
+    deadlines.after(10, fail)
+    deadlines.after(20, lambda: ran.append("next"))
+    loop.advance(0.03)
+    assert failures == [error]
+    assert ran == ["next"]
+
+
 def test_on_a_real_loop() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        Deadlines(loop).after(1, lambda: done.set_result(None))
+        Deadlines(loop, pytest.fail).after(1, lambda: done.set_result(None))
         await done
 
     asyncio.run(asyncio.wait_for(main(), 10))

@@ -31,7 +31,7 @@ class Disk:
 
 
 async def watch(disk: Disk) -> DiskSpace:
-    return DiskSpace(disk.free_bytes, 1000, Deadlines(asyncio.get_running_loop()))
+    return DiskSpace(disk.free_bytes, 1000, Deadlines(asyncio.get_running_loop(), pytest.fail))
 
 
 def test_the_reserve_is_left_alone() -> None:

@@ -732,9 +732,11 @@ def test_121_an_idle_transactional_id_is_forgotten_and_an_open_transaction_is_no
     producer = machine.producer()
     open_transaction(machine, name="busy")
     machine.pass_time(7 * DAY_MS)
-    assert transactions.idle_transactional_ids(machine.state, machine.age_ms, 7 * DAY_MS) == [
-        ExpireTransactionalId("t", *producer, 7 * DAY_MS)
-    ]
+    idle, busy = machine.transaction("t"), machine.transaction("busy")
+    expire = ExpireTransactionalId("t", *producer, 7 * DAY_MS)
+    assert transactions.expiry_of(idle, machine.age_ms, 7 * DAY_MS) == expire
+    assert transactions.expiry_of(idle, machine.age_ms, 7 * DAY_MS + 1) is None
+    assert transactions.expiry_of(busy, machine.age_ms, 0) is None
     assert machine.do(ExpireTransactionalId("t", *producer, 7 * DAY_MS)).error == NONE
     assert machine.do(ExpireTransactionalId("busy", *machine.producer("x"), 0)).error == NO_MAPPING
     busy = machine.transaction("busy")

@@ -16,10 +16,11 @@ from oncelog.broker.clock import Clock
 from oncelog.broker.config_notices import ConfigNotices, Notice
 from oncelog.broker.deadlines import Deadlines
 from oncelog.broker.disk_space import DiskSpace
-from oncelog.broker.engine import Engine, EngineFailed
+from oncelog.broker.engine import Engine
 from oncelog.broker.faults import Faults
 from oncelog.broker.fetch_sessions import FetchSessions
 from oncelog.broker.groups import GroupCoordinator
+from oncelog.broker.housekeeping import Housekeeping
 from oncelog.broker.metadata_cache import MetadataCache
 from oncelog.broker.metrics import ErrorCounts
 from oncelog.broker.options import Options
@@ -27,7 +28,6 @@ from oncelog.broker.published import Published
 from oncelog.broker.registry import Registry
 from oncelog.journal import Journal, Written
 from oncelog.machine.state import State
-from oncelog.machine.transactions import timed_out
 from oncelog.store.level0 import Reader
 from oncelog.wire.messages.api_versions import ApiVersionsResponse
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from oncelog.broker.context import Context
 
 NODE_ID = 1
-TRANSACTION_SWEEP_INTERVAL_MS = 1000
-ABORTS_PER_SWEEP_MAX = 1000
 
 
 class Broker:
@@ -82,7 +80,7 @@ class Broker:
             on_failure=on_failure,
             on_durable=self._keep_hot,
         )
-        self.deadlines = Deadlines(loop)
+        self.deadlines = Deadlines(loop, self.engine.stop_for_good)
         self._journal = journal
         self.disk_space = DiskSpace(journal.free_bytes, options.disk_reserve_bytes, self.deadlines)
         self.fetch_sessions = FetchSessions(random_bytes)
@@ -92,7 +90,7 @@ class Broker:
         self.config_notices = ConfigNotices()
         self.errors = ErrorCounts((route.name, route.api.response) for route in registry.routes.values())
         self.faults: Faults | None = None
-        self._sweep_transactions_later()
+        self.housekeeping = Housekeeping(self.engine, self.deadlines, options.housekeeping_options())
 
     def journal_bytes(self) -> int:
         """What the journal holds."""
@@ -129,15 +127,3 @@ class Broker:
         self.disk_space.wrote(len(written.payload))
         if self.faults is not None:
             self.faults.durable(written.position)
-
-    def _sweep_transactions_later(self) -> None:
-        self.deadlines.after(TRANSACTION_SWEEP_INTERVAL_MS, self._sweep_transactions)
-
-    def _sweep_transactions(self) -> None:
-        """Abort what has been open for longer than its timeout; a refusal means that the state moved on."""
-        try:
-            for abort in timed_out(self.state, self.engine.age_ms(), ABORTS_PER_SWEEP_MAX):
-                self.engine.execute(abort)
-        except EngineFailed:
-            return
-        self._sweep_transactions_later()

@@ -34,8 +34,10 @@ class Deadline:
 class Deadlines:
     """All deadlines of one broker, in the order of their time, equal times in the order they were set."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException], None]) -> None:
+        """on_failure: told of what a callback raised; the others still run."""
         self._loop = loop
+        self._on_failure = on_failure
         self._heap: list[Deadline] = []
         self._orders = 0
         self._handle: asyncio.TimerHandle | None = None
@@ -77,9 +79,10 @@ class Deadlines:
             if callback is not None:
                 try:
                     callback()
-                except Exception:
-                    # The deadlines of others must not wait for a later one to be set.
+                except Exception as broken:
+                    # What it was to do is left undone, and nobody else will: better to stop than to go on.
                     log.exception("what was due at a deadline failed")
+                    self._on_failure(broken)
         if heap and self._handle is None:
             self._arm()
 

@@ -160,7 +160,7 @@ class Engine:
                 evolve(self.state, event, entry.at)
             assert entry.at.payload_offset == entry.payload_bytes, "evolve and payload disagree on lengths"
         except BaseException as broken:
-            self._fail(broken)
+            self.stop_for_good(broken)
             raise EngineFailed(f"an event could not be applied: {broken!r}") from broken
 
     def _lay_payload(self, entry: OpenEntry, event: Event, batches: Any) -> None:
@@ -267,7 +267,7 @@ class Engine:
         assert movement is not None, "a confirmation without an entry in flight"
         self._writing = None
         if written.error is not None:
-            self._fail(written.error)
+            self.stop_for_good(written.error)
             return
         self.counts.confirmed()
         self._on_durable(written)
@@ -349,7 +349,7 @@ class Engine:
             self._seal_timer.cancel()
         self._idle.set()
 
-    def _fail(self, reason: BaseException) -> None:
+    def stop_for_good(self, reason: BaseException) -> None:
         """Stop for good: a failed write proves nothing about the file, a broken invariant nothing at all."""
         if self.failure is not None:
             return

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from oncelog.broker.groups import GroupOptions
+from oncelog.broker.housekeeping import HousekeepingOptions
 from oncelog.broker.limits import ConnectionLimits
 from oncelog.machine.limits import Limits
 
@@ -397,6 +398,26 @@ class Options:
         group=_TRANSACTIONS,
         kafka="transaction.max.timeout.ms",
     )
+    producer_id_expiration_ms: int = _option(
+        _MS,
+        "A partition forgets a producer that has not written to it for so long.",
+        default=86_400_000,
+        group=_TRANSACTIONS,
+        kafka="producer.id.expiration.ms",
+    )
+    transactional_id_expiration_ms: int = _option(
+        _MS,
+        "A transactional id that nobody has used for so long is forgotten.",
+        default=604_800_000,
+        group=_TRANSACTIONS,
+        kafka="transactional.id.expiration.ms",
+    )
+    expiry_check_interval_ms: int = _option(
+        _MS,
+        "How often producers and transactional ids are looked through for those to forget.",
+        default=600_000,
+        group=_TRANSACTIONS,
+    )
     socket_request_max_bytes: int = _option(
         _bytes_kind(4096, _INT_MAX),
         "A client that announces a larger request is disconnected.",
@@ -525,6 +546,13 @@ class Options:
             groups_max=self.max_groups,
             group_members_max=self.group_max_size,
             offset_metadata_characters_max=self.offset_metadata_max_bytes,
+        )
+
+    def housekeeping_options(self) -> HousekeepingOptions:
+        return HousekeepingOptions(
+            producer_id_expiration_ms=self.producer_id_expiration_ms,
+            transactional_id_expiration_ms=self.transactional_id_expiration_ms,
+            check_interval_ms=self.expiry_check_interval_ms,
         )
 
     def group_options(self) -> GroupOptions:

@@ -529,21 +529,13 @@ def decide_abort_timed_out(
     return [event], HousekeepingReply(ErrorCode.NONE)
 
 
-def idle_transactional_ids(
-    state: State, age_ms: int, idle_ms: int, limit: int = 1000
-) -> list[ExpireTransactionalId]:
-    """The commands that forget transactional ids which nobody has used for so long, longest first."""
-    idle = [
-        (transaction.updated_age_ms, transaction.name, transaction)
-        for transaction in state.transactions.values()
-        if transaction.state is not TransactionState.ONGOING
-        and age_ms - transaction.updated_age_ms >= idle_ms
-    ]
-    idle.sort(key=lambda found: found[:2])
-    return [
-        ExpireTransactionalId(name, transaction.producer_id, transaction.producer_epoch, idle_ms)
-        for _, name, transaction in idle[:limit]
-    ]
+def expiry_of(transaction: TransactionalId, age_ms: int, idle_ms: int) -> ExpireTransactionalId | None:
+    """The command that forgets it, where nobody has used it for so long."""
+    if transaction.state is TransactionState.ONGOING or age_ms - transaction.updated_age_ms < idle_ms:
+        return None
+    return ExpireTransactionalId(
+        transaction.name, transaction.producer_id, transaction.producer_epoch, idle_ms
+    )
 
 
 def decide_expire_transactional_id(

@@ -1,0 +1,109 @@
+"""What nobody asks for and time brings: transactions past their timeout, producers and ids that nobody uses.
+
+Each finding is a command like any other: decided, journaled and refused where the state has moved on since.
+Rounds go in steps of bounded work with turns of the loop between. Groups look after their own (groups.py).
+Must not know what expiry means to a producer; machine/ decides that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
+
+from oncelog.broker.deadlines import Deadlines
+from oncelog.broker.engine import Engine, EngineFailed
+from oncelog.machine.commands import ExpireProducers
+from oncelog.machine.producer_window import age_ms_of
+from oncelog.machine.state import Partition
+from oncelog.machine.transactions import expiry_of, timed_out
+
+TRANSACTION_SWEEP_INTERVAL_MS = 1000
+"""Kafka looks every 10 s by default; who reads only what is committed waits for it."""
+ABORTS_PER_SWEEP_MAX = 1000
+ITEMS_PER_STEP = 1000
+STEP_PAUSE_MS = 10
+
+T = TypeVar("T")
+
+
+class HousekeepingOptions(NamedTuple):
+    """Kafka's producer.id.expiration.ms, transactional.id.expiration.ms, and how often to look."""
+
+    producer_id_expiration_ms: int
+    transactional_id_expiration_ms: int
+    check_interval_ms: int
+
+
+class Housekeeping:
+    """The background work of one broker; it begins at once and ends with the deadlines."""
+
+    def __init__(self, engine: Engine, deadlines: Deadlines, options: HousekeepingOptions) -> None:
+        self._engine = engine
+        self._deadlines = deadlines
+        self._options = options
+        self._round: Iterator[None] = iter(())
+        deadlines.after(TRANSACTION_SWEEP_INTERVAL_MS, self._abort_timed_out)
+        deadlines.after(options.check_interval_ms, self._begin_round)
+
+    def _abort_timed_out(self) -> None:
+        """Abort what has been open for longer than its timeout."""
+        try:
+            for abort in timed_out(self._engine.state, self._engine.age_ms(), ABORTS_PER_SWEEP_MAX):
+                self._engine.execute(abort)
+        except EngineFailed:
+            return
+        self._deadlines.after(TRANSACTION_SWEEP_INTERVAL_MS, self._abort_timed_out)
+
+    def _begin_round(self) -> None:
+        self._round = self._steps()
+        self._step()
+
+    def _step(self) -> None:
+        try:
+            next(self._round)
+        except StopIteration:
+            self._deadlines.after(self._options.check_interval_ms, self._begin_round)
+        except EngineFailed:
+            return
+        else:
+            self._deadlines.after(STEP_PAUSE_MS, self._step)
+
+    def _steps(self) -> Iterator[None]:
+        """One look at every transactional id and at every producer of every partition."""
+        yield from self._forget_transactional_ids()
+        for topic in list(self._engine.state.topics.values()):
+            for partition in list(topic.partitions):
+                yield from self._forget_producers(partition)
+
+    def _forget_transactional_ids(self) -> Iterator[None]:
+        idle_ms = self._options.transactional_id_expiration_ms
+        state = self._engine.state
+        for names in _chunks(list(state.transactions)):
+            for name in names:
+                transaction = state.transactions.get(name)
+                if transaction is not None:
+                    expiry = expiry_of(transaction, self._engine.age_ms(), idle_ms)
+                    if expiry is not None:
+                        self._engine.execute(expiry)
+            yield
+
+    def _forget_producers(self, partition: Partition) -> Iterator[None]:
+        """A producer with an open transaction stays; the machine sees to that."""
+        idle_ms = self._options.producer_id_expiration_ms
+        producers = partition.producers
+        for producer_ids in _chunks(list(producers)):
+            since_ms = self._engine.age_ms() - idle_ms
+            idle = tuple(
+                producer_id
+                for producer_id in producer_ids
+                if producer_id in producers and age_ms_of(producers[producer_id]) <= since_ms
+            )
+            if idle:
+                command = ExpireProducers(partition.topic.id, partition.index, idle, idle_ms)
+                self._engine.execute(command)
+            yield
+
+
+def _chunks(items: list[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), ITEMS_PER_STEP):
+        yield items[start : start + ITEMS_PER_STEP]
