@@ -108,7 +108,7 @@ def check_keys(batch: Buffer) -> Refused | None:
         without_key = (
             BatchIndexAndErrorMessage(
                 batch_index=index,
-                batch_index_error_message="Compacted topic cannot accept message without key",
+                batch_index_error_message="a record of a compacted topic needs a key",
             )
             for index, record in enumerate(iterate_records(batch, DECOMPRESSED_BYTES_MAX))
             if record.key is None
