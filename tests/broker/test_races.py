@@ -29,7 +29,7 @@ from tests.support.speaking import TransactionalProducer, batches_in, fetch_requ
 UNKNOWN_TOPIC_ID = 100
 REBALANCE_IN_PROGRESS = 27
 UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID = 25, 82
-MESSAGE_TOO_LARGE = 10
+MESSAGE_TOO_LARGE, INVALID_TIMESTAMP = 10, 32
 LOADING = 14
 MEMBER_ID_REQUIRED, GROUP_MAX_SIZE_REACHED = 79, 81
 GROUP = "group"
@@ -379,6 +379,23 @@ def test_a_request_has_only_so_many_records_for_compacted_topics(
     partitions = answer.responses[0].partition_responses
     assert [partition.error_code for partition in partitions] == [0, MESSAGE_TOO_LARGE, MESSAGE_TOO_LARGE]
     assert client.call(produce_request([("compacted", 1, three)]), 11).responses
+
+
+def test_an_answer_names_wrong_records_of_so_many_records_only(
+    process: OneProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header may lie about timestamps, so that every record is looked at and none is wrong."""
+    monkeypatch.setattr("oncelog.broker.api.produce.RECORDS_LOOKED_INTO_MAX", 5)
+    client = process.connect()
+    assert client.call(create_topic("dated", partitions=2), 7).topics[0].error_code == 0
+    far_ahead = batch([b"value"] * 3, timestamps_ms=[process.clock.wall_ms() + 86_400_000] * 3)
+    answer = client.call(produce_request([("dated", index, far_ahead) for index in range(2)]), 11)
+    partitions = answer.responses[0].partition_responses
+    assert [partition.error_code for partition in partitions] == [INVALID_TIMESTAMP] * 2
+    assert [len(partition.record_errors) for partition in partitions] == [3, 0]
+
+
+# -- searching by time --
 
 
 def test_a_search_ends_with_its_connection(process: OneProcess, monkeypatch: pytest.MonkeyPatch) -> None:
