@@ -32,7 +32,10 @@ from oncelog.wire.messages.delete_topics import DeleteTopicsRequest
 from oncelog.wire.messages.describe_configs import DescribeConfigsRequest, DescribeConfigsResource
 from oncelog.wire.messages.describe_groups import DescribeGroupsRequest
 from oncelog.wire.messages.describe_log_dirs import DescribableLogDirTopic, DescribeLogDirsRequest
+from oncelog.wire.messages.describe_quorum import DescribeQuorumRequest, PartitionData, TopicData
 from oncelog.wire.messages.describe_topic_partitions import DescribeTopicPartitionsRequest, TopicRequest
+from oncelog.wire.messages.elect_leaders import ElectLeadersRequest
+from oncelog.wire.messages.elect_leaders import TopicPartitions as ElectedPartitions
 from oncelog.wire.messages.end_txn import EndTxnRequest
 from oncelog.wire.messages.heartbeat import HeartbeatRequest
 from oncelog.wire.messages.incremental_alter_configs import (
@@ -43,6 +46,7 @@ from oncelog.wire.messages.incremental_alter_configs import (
 from oncelog.wire.messages.init_producer_id import InitProducerIdRequest
 from oncelog.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from oncelog.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
+from oncelog.wire.messages.list_config_resources import ListConfigResourcesRequest
 from oncelog.wire.messages.list_groups import ListGroupsRequest
 from oncelog.wire.messages.list_offsets import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
 from oncelog.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
@@ -86,6 +90,8 @@ from tests.support.speaking import (
 TOPIC, NEW_TOPIC, GROUP, NEW_GROUP, TRANSACTIONAL_ID = "known", "new", "group", "new-group", "t-id"
 INCREMENTAL_TOPIC_TYPE = 2
 KEPT_CONFIG = "retention.ms"
+JOURNAL_END = 11
+"""The position behind all that `world` makes, with the entry that seals the journal when no more comes."""
 Question = tuple[Message, int]
 
 
@@ -212,6 +218,11 @@ def feature_level(level: int, *, upgrade_type: int, validate_only: bool = False)
         feature="transaction.version", max_version_level=level, upgrade_type=upgrade_type
     )
     return UpdateFeaturesRequest(feature_updates=[update], validate_only=validate_only)
+
+
+def quorum_of_the_metadata() -> DescribeQuorumRequest:
+    partition = PartitionData(partition_index=0)
+    return DescribeQuorumRequest(topics=[TopicData(topic_name="__cluster_metadata", partitions=[partition])])
 
 
 def _offset_delete(group_id: str) -> OffsetDeleteRequest:
@@ -727,6 +738,38 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
             95,
         ),
     ),
+    "ElectLeaders": (
+        Asked(
+            "topic created",
+            lambda at: (
+                ElectLeadersRequest(
+                    topic_partitions=[ElectedPartitions(topic=NEW_TOPIC, partitions=[1])], timeout_ms=1000
+                ),
+                2,
+            ),
+            lambda answer: answer.replica_election_results[0].partition_result[0].error_code,
+            84,
+            3,
+        ),
+    ),
+    "DescribeQuorum": (
+        Asked(
+            "records produced",
+            lambda at: (quorum_of_the_metadata(), 2),
+            lambda answer: answer.topics[0].partitions[0].high_watermark,
+            JOURNAL_END + 1,
+            JOURNAL_END,
+        ),
+    ),
+    "ListConfigResources": (
+        Asked(
+            "topic created",
+            lambda at: (ListConfigResourcesRequest(resource_types=[INCREMENTAL_TOPIC_TYPE]), 1),
+            lambda answer: sorted(each.resource_name for each in answer.config_resources),
+            [TOPIC, NEW_TOPIC],
+            [TOPIC],
+        ),
+    ),
     "DescribeTopicPartitions": (
         Asked(
             "topic created",
@@ -740,6 +783,9 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
 """By API. An API that has none betrays nothing, and says so in LOOKS_AT_NOTHING."""
 
 LOOKS_AT_NOTHING = {
+    "DescribeAcls": "security is off, whatever is asked",
+    "DescribeClientQuotas": "there are no quotas, and nothing makes any",
+    "ListPartitionReassignments": "partitions have one replica, and there is no other broker",
     "FindCoordinator": "the coordinator is this broker, whatever is asked",
     "DescribeCluster": "the cluster is this broker, and was when it started",
 }

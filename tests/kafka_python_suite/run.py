@@ -43,11 +43,7 @@ NOT_APPLICABLE = {
     "test_alter_replica_log_dirs": f"{LATER_API}: AlterReplicaLogDirs",
     "test_delete_records": f"{LATER_API}: DeleteRecords",
     "test_delete_records_with_errors": f"{LATER_API}: DeleteRecords",
-    "test_describe_metadata_quorum": f"{LATER_API}: DescribeQuorum",
-    "test_elect_leaders": f"{SEVERAL_BROKERS}: ElectLeaders",
     "test_alter_partition_reassignments": f"{SEVERAL_BROKERS}: AlterPartitionReassignments",
-    "test_list_partition_reassignments": f"{SEVERAL_BROKERS}: ListPartitionReassignments",
-    "test_list_config_resources": f"{LATER_API}: ListConfigResources",
 }
 """By name of a test or of its module, why it says nothing about this broker."""
 

@@ -28,7 +28,6 @@ DECLINED = (
         {
             17: "SaslHandshake",
             36: "SaslAuthenticate",
-            29: "DescribeAcls",
             30: "CreateAcls",
             31: "DeleteAcls",
             38: "CreateDelegationToken",
@@ -77,17 +76,13 @@ DECLINED = (
         "Several brokers: there is one, with one replica of each partition.",
         {
             34: "AlterReplicaLogDirs",
-            43: "ElectLeaders",
             45: "AlterPartitionReassignments",
-            46: "ListPartitionReassignments",
-            55: "DescribeQuorum",
             64: "UnregisterBroker",
             80: "AddRaftVoter",
             81: "RemoveRaftVoter",
         },
     ),
-    Declined("Quotas.", {48: "DescribeClientQuotas", 49: "AlterClientQuotas"}),
-    Declined("Listing resources that have configs.", {74: "ListConfigResources"}),
+    Declined("Quotas.", {49: "AlterClientQuotas"}),
 )
 
 
