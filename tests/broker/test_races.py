@@ -385,14 +385,16 @@ def test_an_answer_names_wrong_records_of_so_many_records_only(
     process: OneProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A header may lie about timestamps, so that every record is looked at and none is wrong."""
-    monkeypatch.setattr("oncelog.broker.api.produce.RECORDS_LOOKED_INTO_MAX", 5)
+    monkeypatch.setattr("oncelog.broker.batch_checks.RECORDS_LOOKED_AT_MAX", 5)
     client = process.connect()
-    assert client.call(create_topic("dated", partitions=2), 7).topics[0].error_code == 0
-    far_ahead = batch([b"value"] * 3, timestamps_ms=[process.clock.wall_ms() + 86_400_000] * 3)
-    answer = client.call(produce_request([("dated", index, far_ahead) for index in range(2)]), 11)
-    partitions = answer.responses[0].partition_responses
-    assert [partition.error_code for partition in partitions] == [INVALID_TIMESTAMP] * 2
-    assert [len(partition.record_errors) for partition in partitions] == [3, 0]
+    made_topics(client, "dated")
+    now_ms = process.clock.wall_ms()
+    for early, named in ((0, [0, 1, 2, 3, 4]), (4, [4]), (5, [])):
+        wrong = batch([b""] * 8, timestamps_ms=[now_ms] * early + [now_ms + 86_400_000] * (8 - early))
+        answer = client.call(produce_request([("dated", 0, wrong)]), 11)
+        (partition,) = answer.responses[0].partition_responses
+        assert partition.error_code == INVALID_TIMESTAMP
+        assert [each.batch_index for each in partition.record_errors] == named
 
 
 # -- searching by time --

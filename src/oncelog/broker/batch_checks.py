@@ -34,6 +34,8 @@ DECOMPRESSED_BYTES_MAX = 16 << 20
 
 RECORD_ERRORS_MAX = 100
 """Of one batch; more records may be wrong, but a few kilobytes unpack to millions of them."""
+RECORDS_LOOKED_AT_MAX = 10_000
+"""To find those of a batch that are wrong: its header may lie, so that none is."""
 
 Buffer = bytes | memoryview
 
@@ -124,13 +126,14 @@ def check_keys(batch: Buffer) -> Refused | None:
 
 
 def timestamp_errors(batch: Buffer, earliest_ms: int, latest_ms: int) -> list[BatchIndexAndErrorMessage]:
-    """Name the records whose timestamps are out of range; empty where the batch can't be read."""
+    """Name the first records whose timestamps are out of range; empty where the batch can't be read."""
+    records = iterate_records(batch, DECOMPRESSED_BYTES_MAX)
     try:
         out_of_range = (
             BatchIndexAndErrorMessage(
                 batch_index=index, batch_index_error_message=f"timestamp {record.timestamp} is out of range"
             )
-            for index, record in enumerate(iterate_records(batch, DECOMPRESSED_BYTES_MAX))
+            for index, record in enumerate(islice(records, RECORDS_LOOKED_AT_MAX))
             if not earliest_ms <= record.timestamp <= latest_ms
         )
         return list(islice(out_of_range, RECORD_ERRORS_MAX))
