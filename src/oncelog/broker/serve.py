@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from oncelog.broker import memory
 from oncelog.broker.admin import Admin
 from oncelog.broker.assembly import CannotStart, assemble, listen, memory_reader, new_cluster_id, new_loop
 from oncelog.broker.broker import Broker
@@ -232,24 +233,12 @@ class Progress:
 def _refuse_without_memory(journal: FileJournal) -> None:
     entries_max = journal.entries_to_replay_max()
     needed_bytes = entries_max * STATE_BYTES_PER_ENTRY
-    free_bytes = available_memory_bytes()
+    free_bytes = memory.free_bytes()
     if free_bytes is not None and needed_bytes > free_bytes:
         raise CannotStart(
             f"replaying up to {entries_max} journal entries may need {needed_bytes >> 20} MiB of memory, "
             f"and {free_bytes >> 20} MiB are free; free some, or start on a machine with more"
         )
-
-
-def available_memory_bytes() -> int | None:
-    """What Linux says is available without swapping; None where it does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as meminfo:
-            for line in meminfo:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        return None
-    return None
 
 
 def _ready_line(

@@ -17,8 +17,8 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from oncelog.broker.memory import available_bytes, container_bytes
 from oncelog.broker.options import Options, UsageError
-from oncelog.broker.serve import available_memory_bytes
 from oncelog.disk.real import RealDisk
 
 EXIT_FIT = 0
@@ -79,7 +79,7 @@ def examine(directory: Path) -> Iterator[Finding]:
     yield open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1], options.max_connections)
     yield clock(time.time(), _file_wall_s(place), _is_synchronized())
     yield space(RealDisk().free_bytes(str(place)), options.disk_reserve_bytes + options.journal_file_bytes)
-    yield memory(available_memory_bytes(), _container_memory_bytes())
+    yield memory(available_bytes(), container_bytes())
 
 
 def as_text(findings: Sequence[Finding]) -> str:
@@ -284,12 +284,3 @@ def memory(available_bytes: int | None, container_bytes: int | None) -> Finding:
         text += "; the cache of payloads alone may take 64, and each remembered producer and group its share"
         return Finding("memory", Verdict.DOUBTFUL, text, values)
     return Finding("memory", Verdict.FIT, text, values)
-
-
-def _container_memory_bytes() -> int | None:
-    """The limit of the control group, where there is one."""
-    try:
-        text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() else None
