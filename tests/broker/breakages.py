@@ -77,6 +77,12 @@ def try_one(breakage: Breakage, source: Path) -> str:
 
 
 def main(wanted: list[str]) -> int:
+    known = {each.sentence for each in all_breakages()}
+    if unknown := sorted(set(wanted) - known):
+        print(
+            f"no breakage is of {', '.join(unknown)}; there are {', '.join(sorted(known))}", file=sys.stderr
+        )
+        return 2
     chosen = [each for each in all_breakages() if not wanted or each.sentence in wanted]
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "src"

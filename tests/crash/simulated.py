@@ -273,12 +273,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=int(os.environ.get("KILLS") or 1000))
+    parser.add_argument("--kills", type=int, default=os.environ.get("KILLS") or "1000")
     parser.add_argument(
         "--seed", default=os.environ.get("SEED") or str(random.SystemRandom().randrange(10**9))
     )
     parser.add_argument("--sabotage", choices=SABOTAGES, default=os.environ.get("SABOTAGE") or "")
     arguments = parser.parse_args()
+    if arguments.sabotage not in SABOTAGES:  # choices say nothing of a default, which the environment gives
+        parser.error(f"SABOTAGE: {arguments.sabotage!r} is none of {', '.join(filter(None, SABOTAGES))}")
+    if arguments.kills < 1:
+        parser.error("KILLS must be 1 or more")
     print(f"seed {arguments.seed}, {arguments.kills} kills", flush=True)
     began_s = time.monotonic()
 
@@ -293,7 +297,8 @@ def main() -> int:
     missing = [name for name in MUST_HAPPEN if not report.counts[name]]
     if report.violation:
         print(f"VIOLATION in {report.violation}")
-        print(f"again: SEED={arguments.seed} KILLS={arguments.kills} make crash-simulated")
+        sabotage = f"SABOTAGE={arguments.sabotage} " if arguments.sabotage else ""
+        print(f"again: {sabotage}SEED={arguments.seed} KILLS={arguments.kills} make crash-simulated")
     elif missing:
         print(f"this run proves too little, for there were none of these: {', '.join(missing)}")
     return 1 if report.violation or missing else 0
