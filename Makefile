@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite crash crash-simulated fuzz breakages hostile idle-connections docs clean
+.PHONY: help setup test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite tools crash crash-simulated fuzz breakages hostile idle-connections docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -45,6 +45,10 @@ demo: $(VENV)/demo-ready ## flights through an exactly-once pipeline under kill 
 # SUITE=... passes options on: make kafka-python-suite SUITE="--bootstrap localhost:9092"
 kafka-python-suite: setup ## kafka-python's own integration tests, fetched and run against oncelog
 	$(BIN)/python -m tests.kafka_python_suite.run $(SUITE)
+
+# TOOLS=... passes options on: make tools TOOLS="--only kcat"
+tools: setup ## command-line tools against a broker: kafka-python's, kcat and Apache Kafka's, where they are
+	$(BIN)/python -m tests.tools.run $(TOOLS)
 
 crash-simulated: setup ## kill a simulated broker 1,000 times, losing what was not synced (KILLS, SEED, SABOTAGE)
 	@$(BIN)/python -m tests.crash.simulated

@@ -1,0 +1,1 @@
+"""Command-line tools that people use with Kafka, run against this broker."""

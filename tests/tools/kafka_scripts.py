@@ -1,0 +1,399 @@
+"""Apache Kafka's own command-line tools, as its bin/*.sh run them: the same classes, from its jars."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.tools.calls import Call, Tool
+
+HERE = Path(__file__).resolve().parent
+JARS = HERE.parents[1] / "build" / "kafka-tools"
+LOGGING = HERE / "log4j2.properties"
+
+LATER = "oncelog does not serve it yet"
+SECURITY = "no users and no ACLs: this broker has no security yet"
+
+JAVA = (
+    "java",
+    "-XX:TieredStopAtLevel=1",
+    "-cp",
+    f"{JARS}/*",
+    f"-Dlog4j2.configurationFile={LOGGING}",
+)
+UNSUPPORTED = "UnsupportedVersionException"
+
+
+def absence() -> str | None:
+    """Fetches the jars where they are missing and can be had."""
+    if shutil.which("java") is None:
+        return "Java is not installed (17 or later)"
+    if any(JARS.glob("kafka-tools-*.jar")):
+        return None
+    if shutil.which("mvn") is None:
+        return f"Kafka's jars are not in {JARS.name}/ and Maven, which fetches them, is not installed"
+    command = ["mvn", "-B", "-q", "-f", str(HERE / "kafka-tools.xml"), "dependency:copy-dependencies"]
+    fetched = subprocess.run(
+        [*command, f"-DoutputDirectory={JARS}", "-DincludeScope=runtime"], check=False, capture_output=True
+    )
+    return None if fetched.returncode == 0 else "Maven could not fetch Kafka's jars"
+
+
+def script(
+    name: str,
+    what: str,
+    java_class: str,
+    *words: str,
+    says: tuple[str, ...] = (),
+    silent: tuple[str, ...] = (),
+    fails_because: str = "",
+    stdin: str = "",
+    verb: str = "",
+    hides_failure: bool = False,
+) -> Call:
+    if "." not in java_class or java_class.startswith(("consumer.", "reassign.")):
+        java_class = f"org.apache.kafka.tools.{java_class}"
+    return Call(
+        f"{name}: {what}",
+        (*JAVA, java_class, *filter(None, [verb]), "--bootstrap-server", "{bootstrap}", *words),
+        says=says,
+        keeps_silent_about=silent,
+        fails_because=fails_because,
+        hides_failure=hides_failure,
+        stdin=stdin,
+    )
+
+
+def topics(what: str, *words: str, says: tuple[str, ...] = (), silent: tuple[str, ...] = ()) -> Call:
+    return script("kafka-topics", what, "TopicCommand", *words, says=says, silent=silent)
+
+
+def configs(
+    what: str, *words: str, says: tuple[str, ...] = (), silent: tuple[str, ...] = (), fails_because: str = ""
+) -> Call:
+    return script(
+        "kafka-configs",
+        what,
+        "kafka.admin.ConfigCommand",
+        *words,
+        says=says,
+        silent=silent,
+        fails_because=fails_because,
+    )
+
+
+def groups(what: str, *words: str, says: tuple[str, ...] = (), silent: tuple[str, ...] = ()) -> Call:
+    return script(
+        "kafka-consumer-groups",
+        what,
+        "consumer.group.ConsumerGroupCommand",
+        *words,
+        says=says,
+        silent=silent,
+    )
+
+
+def offsets(what: str, *words: str, says: tuple[str, ...]) -> Call:
+    return script("kafka-get-offsets", what, "GetOffsetShell", *words, says=says)
+
+
+def features(what: str, *words: str, says: tuple[str, ...]) -> Call:
+    return script("kafka-features", what, "FeatureCommand", *words, says=says)
+
+
+def produce(what: str, *words: str, stdin: str) -> Call:
+    return script("kafka-console-producer", what, "ConsoleProducer", *words, stdin=stdin)
+
+
+def consume(what: str, *words: str, says: tuple[str, ...]) -> Call:
+    return script(
+        "kafka-console-consumer", what, "consumer.ConsoleConsumer", "--topic", "java", *words, says=says
+    )
+
+
+CALLS = (
+    script(
+        "kafka-broker-api-versions",
+        "all",
+        "BrokerApiVersionsCommand",
+        says=(r"DescribeQuorum\(55\): 0 to 2",),
+    ),
+    topics("create", "--create", "--topic", "java", "--partitions", "2", says=("Created topic java",)),
+    topics("list", "--list", says=("^java$",)),
+    topics("describe", "--describe", "--topic", "java", says=("PartitionCount: 2", "Leader: 1")),
+    topics("alter", "--alter", "--topic", "java", "--partitions", "3"),
+    produce(
+        "plain",
+        "--topic",
+        "java",
+        "--reader-property",
+        "parse.key=true",
+        "--reader-property",
+        "key.separator=:",
+        stdin="a:one\na:two\na:three\n",
+    ),
+    produce("zstd", "--topic", "java-zstd", "--compression-codec", "zstd", stdin="x\n" * 100),
+    consume(
+        "from the beginning",
+        "--from-beginning",
+        "--max-messages",
+        "3",
+        "--timeout-ms",
+        "20000",
+        says=(r"one\ntwo\nthree\n",),
+    ),
+    consume(
+        "with a group, read committed",
+        "--group",
+        "java-group",
+        "--isolation-level",
+        "read_committed",
+        "--from-beginning",
+        "--max-messages",
+        "3",
+        "--timeout-ms",
+        "20000",
+        says=(r"one\ntwo\nthree\n",),
+    ),
+    offsets("latest", "--topic", "java", "--time", "latest", says=(r"^java:\d:3$",)),
+    offsets("earliest", "--topic", "java", "--time", "earliest", says=("^java:0:0$",)),
+    offsets("max timestamp", "--topic", "java", "--time", "max-timestamp", says=(r"^java:\d:[0-2]$",)),
+    groups("list", "--list", says=("^java-group$",)),
+    groups("list with states", "--list", "--state", says=("java-group +.*Empty",)),
+    groups("describe", "--describe", "--group", "java-group", says=(r"java-group +java +\d +3 +3 +0 ",)),
+    groups("describe the state", "--describe", "--group", "java-group", "--state", says=("Empty",)),
+    groups(
+        "describe the members",
+        "--describe",
+        "--group",
+        "java-group",
+        "--members",
+        says=("has no active members",),
+    ),
+    groups(
+        "reset offsets",
+        "--reset-offsets",
+        "--group",
+        "java-group",
+        "--topic",
+        "java",
+        "--to-earliest",
+        "--execute",
+        says=(r"java-group +java +\d +0",),
+    ),
+    groups(
+        "delete offsets",
+        "--delete-offsets",
+        "--group",
+        "java-group",
+        "--topic",
+        "java",
+        says=("[Ss]uccessful",),
+    ),
+    groups("delete", "--delete", "--group", "java-group", says=("was successful",)),
+    script("kafka-groups", "list", "GroupsCommand", "--list"),
+    configs(
+        "alter a topic",
+        "--alter",
+        "--entity-type",
+        "topics",
+        "--entity-name",
+        "java",
+        "--add-config",
+        "retention.ms=1234567",
+        says=("Completed updating config",),
+    ),
+    configs(
+        "describe a topic",
+        "--describe",
+        "--entity-type",
+        "topics",
+        "--entity-name",
+        "java",
+        says=("retention.ms=1234567",),
+    ),
+    configs("describe all topics", "--describe", "--entity-type", "topics", says=("retention.ms=1234567",)),
+    configs(
+        "reset a topic",
+        "--alter",
+        "--entity-type",
+        "topics",
+        "--entity-name",
+        "java",
+        "--delete-config",
+        "retention.ms",
+        says=("Completed updating config",),
+    ),
+    configs(
+        "alter the broker",
+        "--alter",
+        "--entity-type",
+        "brokers",
+        "--entity-name",
+        "1",
+        "--add-config",
+        "log.retention.ms=7654321",
+        says=("Completed updating config",),
+    ),
+    configs(
+        "describe the broker",
+        "--describe",
+        "--entity-type",
+        "brokers",
+        "--entity-name",
+        "1",
+        says=("log.retention.ms=7654321",),
+    ),
+    configs(
+        "describe all of the broker",
+        "--describe",
+        "--all",
+        "--entity-type",
+        "brokers",
+        "--entity-name",
+        "1",
+        says=("log.dirs=",),
+    ),
+    configs("describe quotas", "--describe", "--entity-type", "clients"),
+    configs("describe groups", "--describe", "--entity-type", "groups"),
+    configs("describe client metrics", "--describe", "--entity-type", "client-metrics"),
+    configs(
+        "describe users", "--describe", "--entity-type", "users", fails_because=SECURITY, says=(UNSUPPORTED,)
+    ),
+    configs(
+        "alter quotas",
+        "--alter",
+        "--entity-type",
+        "clients",
+        "--entity-name",
+        "c",
+        "--add-config",
+        "producer_byte_rate=1024",
+        fails_because="no quotas can be set",
+        says=(UNSUPPORTED,),
+    ),
+    features("describe", "describe", says=("transaction.version.*FinalizedVersionLevel: 2",)),
+    features("downgrade", "downgrade", "--feature", "transaction.version=1", says=("was downgraded to 1",)),
+    features("upgrade", "upgrade", "--feature", "transaction.version=2", says=("was upgraded to 2",)),
+    script(
+        "kafka-metadata-quorum",
+        "describe the status",
+        "MetadataQuorumCommand",
+        "describe",
+        "--status",
+        says=(r"LeaderId: +1$", "MaxFollowerLag: +0"),
+    ),
+    script(
+        "kafka-metadata-quorum",
+        "describe the replication",
+        "MetadataQuorumCommand",
+        "describe",
+        "--replication",
+        says=(r"^1\s+\S+\s+\d+\s+0\s.*Leader",),
+    ),
+    script(
+        "kafka-leader-election",
+        "preferred, all partitions",
+        "LeaderElectionCommand",
+        "--election-type",
+        "preferred",
+        "--all-topic-partitions",
+    ),
+    script(
+        "kafka-leader-election",
+        "preferred, one partition",
+        "LeaderElectionCommand",
+        "--election-type",
+        "preferred",
+        "--topic",
+        "java",
+        "--partition",
+        "0",
+        says=("Valid replica already elected",),
+    ),
+    script(
+        "kafka-log-dirs",
+        "describe",
+        "LogDirsCommand",
+        "--describe",
+        "--topic-list",
+        "java",
+        says=('"partition":"java-0"',),
+    ),
+    script(
+        "kafka-reassign-partitions",
+        "list",
+        "reassign.ReassignPartitionsCommand",
+        "--list",
+        says=("No partition reassignments found",),
+    ),
+    script(
+        "kafka-delete-records",
+        "none",
+        "DeleteRecordsCommand",
+        "--offset-json-file",
+        str(HERE / "delete-records.json"),
+        fails_because=f"DeleteRecords: {LATER}",
+        hides_failure=True,
+        says=(UNSUPPORTED,),
+    ),
+    script("kafka-cluster", "cluster-id", "ClusterTool", verb="cluster-id", says=("Cluster ID: ",)),
+    script("kafka-cluster", "list-endpoints", "ClusterTool", verb="list-endpoints", says=("127.0.0.1",)),
+    script(
+        "kafka-acls",
+        "list",
+        "AclCommand",
+        "--list",
+        fails_because=SECURITY,
+        says=("SecurityDisabledException",),
+    ),
+    script(
+        "kafka-transactions",
+        "list",
+        "TransactionsCommand",
+        "list",
+        fails_because=f"ListTransactions: {LATER}",
+        says=("does not support LIST_TRANSACTIONS",),
+    ),
+    script(
+        "kafka-transactions",
+        "describe",
+        "TransactionsCommand",
+        "describe",
+        "--transactional-id",
+        "t",
+        fails_because=f"DescribeTransactions: {LATER}",
+        says=("does not support DESCRIBE_TRANSACTIONS",),
+    ),
+    script(
+        "kafka-producer-perf-test",
+        "1000 records",
+        "ProducerPerformance",
+        "--topic",
+        "java-perf",
+        "--num-records",
+        "1000",
+        "--record-size",
+        "100",
+        "--throughput",
+        "-1",
+        says=("1000 records sent",),
+    ),
+    script(
+        "kafka-consumer-perf-test",
+        "1000 records",
+        "ConsumerPerformance",
+        "--topic",
+        "java-perf",
+        "--num-records",
+        "1000",
+        "--timeout",
+        "20000",
+        says=(r"\b1000\b",),
+    ),
+    topics("delete", "--delete", "--topic", "java"),
+    topics("list after delete", "--list", silent=("^java$",)),
+)
+
+TOOL = Tool("Apache Kafka's tools", absence, CALLS)
