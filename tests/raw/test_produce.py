@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import struct
 
+import cramjam
 import pytest
 
 from oncelog.wire.errors import ErrorCode
+from oncelog.wire.messages.delete_topics import DeleteTopicsRequest
+from oncelog.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 from oncelog.wire.records import batch_crc_is_valid
 from tests.support.batches import CONTROL, LOG_APPEND_TIME, batch, now_ms, record
-from tests.support.fixtures import MakeTopic
+from tests.support.fixtures import Broker, MakeTopic
 from tests.support.raw import OpenConnection, RawConnection
 from tests.support.speaking import (
     fetch,
@@ -20,7 +23,10 @@ from tests.support.speaking import (
     produce_many,
     produce_request,
     stored_batches,
+    topic_id,
 )
+from tests.support.topics import create_topic
+from tests.support.waiting import wait_for
 
 EVERY_VERSION = range(3, 14)
 HOUR_MS = 3_600_000
@@ -137,10 +143,28 @@ def test_zstd_needs_version_7(connection: RawConnection, make_topic: MakeTopic) 
     assert produce(connection, topic, records, version=6).error_code == ErrorCode.UNSUPPORTED_COMPRESSION_TYPE
 
 
-def test_a_compressed_batch_is_stored_as_it_is(connection: RawConnection, make_topic: MakeTopic) -> None:
+CODECS = {
+    "gzip": (1, lambda plain: gzip.compress(plain, 1, mtime=0)),
+    "snappy": (2, lambda plain: xerial(plain)),
+    "lz4": (3, lambda plain: bytes(cramjam.lz4.compress(plain))),
+    "zstd": (4, lambda plain: bytes(cramjam.zstd.compress(plain))),
+}
+
+
+def xerial(plain: bytes) -> bytes:
+    """Snappy as Java's clients frame it: a header, and blocks with their lengths."""
+    block = bytes(cramjam.snappy.compress_raw(plain))
+    return b"\x82SNAPPY\0" + struct.pack(">iii", 1, 1, len(block)) + block
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_each_codec_is_stored_as_it_was_sent(
+    connection: RawConnection, make_topic: MakeTopic, codec: str
+) -> None:
     topic = make_topic()
-    plain = b"".join(record(b"%d" % number, offset_delta=number) for number in range(3))
-    sent = batch([b"0", b"1", b"2"], attributes=1, records=gzip.compress(plain, 1, mtime=0))
+    attributes, compress = CODECS[codec]
+    plain = b"".join(record(b"%d" % number * 40, offset_delta=number) for number in range(3))
+    sent = batch([b""] * 3, attributes=attributes, records=compress(plain))
     assert produce(connection, topic, sent).error_code == 0
     ((_, stored),) = stored_batches(connection, topic)
     assert stored[16:] == sent[16:]
@@ -154,6 +178,48 @@ def test_an_unknown_topic_or_partition(
     assert answers[unique_name, 0].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     assert answers[topic, 5].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     assert answers[topic, 0].error_code == 0
+
+
+def test_no_topic_comes_into_being_by_a_produce(connection: RawConnection, unique_name: str) -> None:
+    """Clients that may create topics ask for its metadata."""
+    unknown = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    for _ in range(2):
+        assert produce(connection, unique_name, batch()).error_code == unknown
+    request = MetadataRequest(
+        topics=[MetadataRequestTopic(name=unique_name)], allow_auto_topic_creation=False
+    )
+    assert connection.call(request, 9).topics[0].error_code == unknown
+
+
+def test_a_topic_that_was_made_anew_is_another_one(
+    connection: RawConnection, broker: Broker, make_topic: MakeTopic
+) -> None:
+    """Who goes by the old id is told; nothing meant for the old topic lands in the new one."""
+    topic = make_topic()
+    old_id = topic_id(connection, topic)
+    assert produce(connection, topic, batch(), version=13).base_offset == 0
+    deleted = connection.call(DeleteTopicsRequest(topic_names=[topic], timeout_ms=30_000), 5)
+    assert deleted.responses[0].error_code == 0
+    create_topic(broker.bootstrap, topic, 1, {})
+    wait_for(
+        lambda: (
+            produce(connection, topic, batch([b"late"]), version=13).error_code == ErrorCode.UNKNOWN_TOPIC_ID
+        ),
+        "the old id's end",
+    )
+    del connection.topic_ids[topic]
+    assert topic_id(connection, topic) != old_id
+    assert produce(connection, topic, batch([b"new"]), version=13).base_offset == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 500])
+def test_offsets_go_on_without_a_gap_whatever_the_size_of_batches(
+    connection: RawConnection, make_topic: MakeTopic, count: int
+) -> None:
+    topic = make_topic()
+    answers = [produce(connection, topic, batch([b"x"] * count)) for _ in range(4)]
+    assert [answer.base_offset for answer in answers] == [0, count, 2 * count, 3 * count]
+    assert log_end_offset(connection, topic) == 4 * count
 
 
 def test_an_unknown_topic_id(connection: RawConnection) -> None:
@@ -182,6 +248,16 @@ def test_a_failure_with_acks_0_closes_the_connection(
 ) -> None:
     connection.send(produce_request([(make_topic(), 0, batch(crc_xor=1))], acks=0), 11, expect_answer=False)
     assert connection.is_closed_by_broker()
+
+
+def test_a_batch_above_the_limit_with_acks_0_closes_the_connection(
+    open_connection: OpenConnection, make_topic: MakeTopic
+) -> None:
+    topic = make_topic(**{"max.message.bytes": "1000"})
+    quiet = open_connection()
+    quiet.send(produce_request([(topic, 0, batch([b"x" * 1000]))], acks=0), 11, expect_answer=False)
+    assert quiet.is_closed_by_broker()
+    assert log_end_offset(open_connection(), topic) == 0
 
 
 def test_a_batch_above_the_limit_is_too_large(connection: RawConnection, make_topic: MakeTopic) -> None:
