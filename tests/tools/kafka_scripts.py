@@ -52,7 +52,7 @@ def script(
     verb: str = "",
     hides_failure: bool = False,
 ) -> Call:
-    if "." not in java_class or java_class.startswith(("consumer.", "reassign.")):
+    if "." not in java_class or java_class.startswith(("consumer.", "reassign.", "streams.")):
         java_class = f"org.apache.kafka.tools.{java_class}"
     return Call(
         f"{name}: {what}",
@@ -337,6 +337,41 @@ CALLS = (
         fails_because=f"DeleteRecords: {LATER}",
         hides_failure=True,
         says=(UNSUPPORTED,),
+    ),
+    script(
+        "kafka-reassign-partitions",
+        "execute",
+        "reassign.ReassignPartitionsCommand",
+        "--reassignment-json-file",
+        str(HERE / "reassignment.json"),
+        "--execute",
+        fails_because="partitions cannot move: there is one broker with one directory",
+        says=("does not support ALTER_PARTITION_REASSIGNMENTS",),
+    ),
+    script("kafka-share-groups", "list", "consumer.group.ShareGroupCommand", "--list"),
+    script("kafka-streams-groups", "list", "streams.StreamsGroupCommand", "--list"),
+    script("kafka-client-metrics", "list", "ClientMetricsCommand", "--list"),
+    script(
+        "kafka-verifiable-producer",
+        "10 records",
+        "VerifiableProducer",
+        "--topic",
+        "java-verified",
+        "--max-messages",
+        "10",
+        says=('"sent":10,"acked":10',),
+    ),
+    script(
+        "kafka-verifiable-consumer",
+        "10 records",
+        "VerifiableConsumer",
+        "--topic",
+        "java-verified",
+        "--group-id",
+        "java-verified",
+        "--max-messages",
+        "10",
+        says=('"name":"offsets_committed".*"success":true',),
     ),
     script("kafka-cluster", "cluster-id", "ClusterTool", verb="cluster-id", says=("Cluster ID: ",)),
     script("kafka-cluster", "list-endpoints", "ClusterTool", verb="list-endpoints", says=("127.0.0.1",)),
