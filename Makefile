@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite tools crash crash-simulated fuzz breakages hostile idle-connections docs clean
+.PHONY: help setup test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite tools crash crash-simulated fuzz breakages hostile idle-connections frameworks docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -77,6 +77,10 @@ fuzz: setup ## a coverage-guided search for bytes that the decoders mishandle (F
 	$(BIN)/python -m pip install --quiet --group fuzz
 	$(BIN)/python -m fuzz.decoders --seconds $(or $(FUZZ_SECONDS),60) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
+# FRAMEWORKS=... passes options on: make frameworks FRAMEWORKS="--only faust"
+frameworks: setup ## the examples of FastStream, faust-streaming, Quix Streams and taskiq, killed and started again
+	@$(BIN)/python -m tests.frameworks.run $(FRAMEWORKS)
+
 idle-connections: setup ## what idle connections cost in memory (CONNECTIONS=10000)
 	@$(BIN)/python -m tests.hostile.idle --connections $(or $(CONNECTIONS),10000)
 
@@ -84,4 +88,4 @@ docs: setup ## rewrite what is made from the code in docs/
 	$(BIN)/python -m oncelog.docs
 
 clean: ## remove what these commands made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-frameworks .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
