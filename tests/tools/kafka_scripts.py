@@ -6,13 +6,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from confluent_kafka import Producer
+
 from tests.tools.calls import Call, Tool
+from tests.tools.served import lacking
 
 HERE = Path(__file__).resolve().parent
 JARS = HERE.parents[1] / "build" / "kafka-tools"
 LOGGING = HERE / "log4j2.properties"
 
-LATER = "oncelog does not serve it yet"
 SECURITY = "no users and no ACLs: this broker has no security yet"
 
 JAVA = (
@@ -22,7 +24,8 @@ JAVA = (
     f"{JARS}/*",
     f"-Dlog4j2.configurationFile={LOGGING}",
 )
-UNSUPPORTED = "UnsupportedVersionException"
+UNSUPPORTED = "UnsupportedVersionException|does not support [A-Z_]+"
+TRANSACTIONAL_ID = "java-transactional"
 
 
 def absence() -> str | None:
@@ -40,6 +43,15 @@ def absence() -> str | None:
     return None if fetched.returncode == 0 else "Maven could not fetch Kafka's jars"
 
 
+def a_transaction(bootstrap: str) -> None:
+    """One that has been committed; none of the scripts makes any."""
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": TRANSACTIONAL_ID})
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    producer.produce("java-transactions", b"one")
+    producer.commit_transaction(10)
+
+
 def script(
     name: str,
     what: str,
@@ -51,7 +63,11 @@ def script(
     stdin: str = "",
     verb: str = "",
     hides_failure: bool = False,
+    needs: str = "",
 ) -> Call:
+    """One script, by its class. verb: what stands before the bootstrap servers. needs: an API."""
+    if lacking(needs):
+        fails_because, says = lacking(needs), (UNSUPPORTED,)
     if "." not in java_class or java_class.startswith(("consumer.", "reassign.", "streams.")):
         java_class = f"org.apache.kafka.tools.{java_class}"
     return Call(
@@ -60,7 +76,7 @@ def script(
         says=says,
         keeps_silent_about=silent,
         fails_because=fails_because,
-        hides_failure=hides_failure,
+        hides_failure=hides_failure and bool(fails_because),
         stdin=stdin,
     )
 
@@ -334,9 +350,9 @@ CALLS = (
         "DeleteRecordsCommand",
         "--offset-json-file",
         str(HERE / "delete-records.json"),
-        fails_because=f"DeleteRecords: {LATER}",
         hides_failure=True,
-        says=(UNSUPPORTED,),
+        says=("low_watermark: 0",),
+        needs="DeleteRecords",
     ),
     script(
         "kafka-reassign-partitions",
@@ -388,8 +404,8 @@ CALLS = (
         "list",
         "TransactionsCommand",
         "list",
-        fails_because=f"ListTransactions: {LATER}",
-        says=("does not support LIST_TRANSACTIONS",),
+        says=(TRANSACTIONAL_ID,),
+        needs="ListTransactions",
     ),
     script(
         "kafka-transactions",
@@ -397,9 +413,9 @@ CALLS = (
         "TransactionsCommand",
         "describe",
         "--transactional-id",
-        "t",
-        fails_because=f"DescribeTransactions: {LATER}",
-        says=("does not support DESCRIBE_TRANSACTIONS",),
+        TRANSACTIONAL_ID,
+        says=("CompleteCommit",),
+        needs="DescribeTransactions",
     ),
     script(
         "kafka-producer-perf-test",
@@ -431,4 +447,4 @@ CALLS = (
     topics("list after delete", "--list", silent=("^java$",)),
 )
 
-TOOL = Tool("Apache Kafka's tools", absence, CALLS)
+TOOL = Tool("Apache Kafka's tools", absence, CALLS, a_transaction)
