@@ -32,8 +32,11 @@ from oncelog.wire.messages.delete_topics import DeleteTopicsRequest
 from oncelog.wire.messages.describe_configs import DescribeConfigsRequest, DescribeConfigsResource
 from oncelog.wire.messages.describe_groups import DescribeGroupsRequest
 from oncelog.wire.messages.describe_log_dirs import DescribableLogDirTopic, DescribeLogDirsRequest
+from oncelog.wire.messages.describe_producers import DescribeProducersRequest
+from oncelog.wire.messages.describe_producers import TopicRequest as ProducersOfTopic
 from oncelog.wire.messages.describe_quorum import DescribeQuorumRequest, PartitionData, TopicData
 from oncelog.wire.messages.describe_topic_partitions import DescribeTopicPartitionsRequest, TopicRequest
+from oncelog.wire.messages.describe_transactions import DescribeTransactionsRequest
 from oncelog.wire.messages.elect_leaders import ElectLeadersRequest
 from oncelog.wire.messages.elect_leaders import TopicPartitions as ElectedPartitions
 from oncelog.wire.messages.end_txn import EndTxnRequest
@@ -49,6 +52,7 @@ from oncelog.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
 from oncelog.wire.messages.list_config_resources import ListConfigResourcesRequest
 from oncelog.wire.messages.list_groups import ListGroupsRequest
 from oncelog.wire.messages.list_offsets import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
+from oncelog.wire.messages.list_transactions import ListTransactionsRequest
 from oncelog.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 from oncelog.wire.messages.offset_commit import (
     OffsetCommitRequest,
@@ -77,6 +81,11 @@ from oncelog.wire.messages.txn_offset_commit import (
     TxnOffsetCommitRequestTopic,
 )
 from oncelog.wire.messages.update_features import FeatureUpdateKey, UpdateFeaturesRequest
+from oncelog.wire.messages.write_txn_markers import (
+    WritableTxnMarker,
+    WritableTxnMarkerTopic,
+    WriteTxnMarkersRequest,
+)
 from tests.support.batches import batch
 from tests.support.one_process import Client, OneProcess
 from tests.support.speaking import (
@@ -260,6 +269,7 @@ CHANGES: dict[str, Callable[[World], Question | None]] = {
     ),
     "transaction committed": lambda at: (end_txn(at.transactional), 4),
     "transaction aborted": lambda at: (end_txn(at.transactional, commit=False), 4),
+    "transaction aborted by marker": lambda at: _abort_by_marker(at),
     "offsets committed": lambda at: (offset_commit("committed-first", 5), 7),
     "generation started": lambda at: (join_group(at.member_id), 5),
     "topic created by asking for it": lambda at: (metadata(NEW_TOPIC, may_create=True), 9),
@@ -377,6 +387,40 @@ def _init_again(at: World) -> Question:
         ),
         4,
     )
+
+
+def _producers(partition: int) -> Callable[[World], Question]:
+    return lambda at: (
+        DescribeProducersRequest(topics=[ProducersOfTopic(name=TOPIC, partition_indexes=[partition])]),
+        0,
+    )
+
+
+def _producer_epochs(answer: Any) -> Any:
+    producers = answer.topics[0].partitions[0].active_producers
+    return [(each.producer_epoch, each.current_txn_start_offset) for each in producers]
+
+
+def _describe_transaction(at: World) -> Question:
+    return DescribeTransactionsRequest(transactional_ids=[at.transactional.transactional_id]), 0
+
+
+def _transaction_state(answer: Any) -> Any:
+    state = answer.transaction_states[0]
+    return state.transaction_state, state.producer_epoch
+
+
+def _abort_by_marker(at: World) -> Question:
+    marker = WritableTxnMarker(
+        producer_id=at.transactional.producer_id,
+        producer_epoch=at.transactional.epoch,
+        topics=[WritableTxnMarkerTopic(name=TOPIC, partition_indexes=[1])],
+    )
+    return WriteTxnMarkersRequest(markers=[marker]), 1
+
+
+def _marker_error(answer: Any) -> Any:
+    return answer.markers[0].topics[0].partitions[0].error_code
 
 
 def _log_dirs_size(answer: Any) -> Any:
@@ -630,6 +674,34 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
             48,
             0,
         ),
+    ),
+    "DescribeProducers": (
+        Asked("producer fenced", _producers(1), _producer_epochs, [(1, -1)], [(0, 0)]),
+        Asked("transaction aborted by marker", _producers(1), _producer_epochs, [(1, -1)], [(0, 0)]),
+        Asked("numbered records produced", _producers(0), _producer_epochs, [(0, -1)], []),
+    ),
+    "DescribeTransactions": (
+        Asked("producer fenced", _describe_transaction, _transaction_state, ("Empty", 2), ("Ongoing", 0)),
+        Asked(
+            "transaction aborted by marker",
+            _describe_transaction,
+            _transaction_state,
+            ("CompleteAbort", 1),
+            ("Ongoing", 0),
+        ),
+    ),
+    "ListTransactions": (
+        Asked(
+            "transaction committed",
+            lambda at: (ListTransactionsRequest(state_filters=["Ongoing"]), 2),
+            lambda answer: len(answer.transaction_states),
+            0,
+            1,
+        ),
+    ),
+    "WriteTxnMarkers": (
+        Asked("producer fenced", _abort_by_marker, _marker_error, 47, 0),
+        Asked("topic deleted", _abort_by_marker, _marker_error, 3, 0),
     ),
     "TxnOffsetCommit": (Asked("producer fenced", _txn_offset_commit, _first_partition_error, 47, 0),),
     "DescribeConfigs": (

@@ -1,4 +1,7 @@
-"""CONTRIBUTING's worked example, written into a copy of the package, is served, advertised and documented."""
+"""CONTRIBUTING's worked example is a file of the package, and that file alone makes an API.
+
+A copy of the package without it doesn't serve, advertise or document the API; with it, it does all three.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,23 @@ KEY = 61
 
 
 @pytest.fixture(scope="module")
+def without(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a copy of the package lies that lacks the example's file."""
+    return copied(tmp_path_factory, "without")
+
+
+@pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a copy of the package lies that has the example's file and no other change."""
-    where = tmp_path_factory.mktemp("contributed") / "src"
-    shutil.copytree(ROOT / "src" / "oncelog", where / "oncelog", ignore=shutil.ignore_patterns("__pycache__"))
-    assert not (where / FILE).exists(), "the API is served now; CONTRIBUTING needs another example"
+    """Where one lies that has CONTRIBUTING's text in that place, and no other change."""
+    where = copied(tmp_path_factory, "contributed")
     (where / FILE).write_text(example())
+    return where
+
+
+def copied(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    where = tmp_path_factory.mktemp(name) / "src"
+    shutil.copytree(ROOT / "src" / "oncelog", where / "oncelog", ignore=shutil.ignore_patterns("__pycache__"))
+    (where / FILE).unlink()
     return where
 
 
@@ -66,13 +80,30 @@ def test_the_example_is_advertised_and_answers_from_the_state(contributed: RawCo
     assert missing.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
 
-def test_the_example_is_documented(package: Path, tmp_path: Path) -> None:
-    docs = shutil.copytree(ROOT / "docs", tmp_path / "docs")
+def test_without_the_file_the_api_is_not_advertised(without: Path, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", environment={"PYTHONPATH": str(without)}) as server:
+        connection = RawConnection(server.bootstrap)
+        advertised = connection.call(ApiVersionsRequest(), 0)
+        connection.close()
+    assert KEY not in [row.api_key for row in advertised.api_keys]
+
+
+def test_the_text_is_the_file() -> None:
+    assert example() == (ROOT / "src" / FILE).read_text()
+
+
+def test_the_example_is_documented(without: Path, package: Path, tmp_path: Path) -> None:
+    row = "| 61 | DescribeProducers | 0 | the producers that a partition remembers (KIP-664). |"
+    assert row not in documented(without, tmp_path / "without")
+    assert row in documented(package, tmp_path / "with")
+
+
+def documented(package: Path, where: Path) -> str:
+    """What the package writes of the APIs that it serves."""
+    docs = shutil.copytree(ROOT / "docs", where)
     subprocess.run(
         [sys.executable, "-m", "oncelog.docs", "--docs", docs],
         env={**os.environ, "PYTHONPATH": str(package)},
         check=True,
     )
-    served, _, declined = (docs / "protocol.md").read_text().partition("## Not served")
-    assert "| 61 | DescribeProducers | 0 | the producers that a partition remembers (KIP-664). |" in served
-    assert "DescribeProducers" not in declined
+    return (docs / "protocol.md").read_text().partition("## Not served")[0]

@@ -38,16 +38,6 @@ DECLINED = (
             51: "AlterUserScramCredentials",
         },
     ),
-    Declined(
-        "Looking at transactions and ending hanging ones: a transaction ends in one journal entry, so none"
-        " hangs; looking comes later.",
-        {
-            27: "WriteTxnMarkers",
-            61: "DescribeProducers",
-            65: "DescribeTransactions",
-            66: "ListTransactions",
-        },
-    ),
     Declined("Removing records: comes with segments and retention.", {21: "DeleteRecords"}),
     Declined(
         "Groups whose assignment the broker makes (KIP-848): clients that leave group.protocol at its default"
@@ -134,6 +124,23 @@ DIFFERENCES = (
         "Every record's timestamp is held against message.timestamp.before.max.ms and after.max.ms.",
         "A batch's base and largest timestamp are; records are read only to name those that are refused.",
         "test_an_old_timestamp_behind_a_recent_first_one_is_stored",
+    ),
+    Difference(
+        "WriteTxnMarkers ends a transaction in the named partition alone; its producer may still commit the"
+        " rest.",
+        "The whole transaction is aborted and its producer fenced.",
+        "test_an_administrators_abort_ends_the_whole_transaction_and_fences_its_producer",
+    ),
+    Difference(
+        "WriteTxnMarkers takes any epoch that is not behind the partition's.",
+        "Where a transaction is open, any epoch but its own is answered INVALID_PRODUCER_EPOCH.",
+        "test_an_abort_of_another_epoch_changes_nothing",
+    ),
+    Difference(
+        "WriteTxnMarkers commits, for brokers and for administrators.",
+        "A marker that commits is answered CLUSTER_AUTHORIZATION_FAILED: a transaction is committed by its"
+        " producer, as a whole.",
+        "test_a_marker_that_commits_is_refused",
     ),
     Difference(
         "EndTxn v5 that commits a transaction which the coordinator has just aborted for its timeout may be"

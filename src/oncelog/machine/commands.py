@@ -182,6 +182,27 @@ class AbortTimedOutTransaction(NamedTuple):
     producer_epoch: int
 
 
+class AbortOnPartitions(NamedTuple):
+    """Abort the open transaction of this producer and epoch that covers these partitions (KIP-664).
+
+    transactions_v2: the epoch is the one of the marker that is to be written, one above the transaction's
+        (KIP-1228); before, the two are the same.
+    """
+
+    producer_id: int
+    producer_epoch: int
+    partitions: tuple[tuple[bytes, int], ...]
+    transactions_v2: bool
+    client_id: str | None
+    host: str
+
+
+class AbortOnPartitionsReply(NamedTuple):
+    """One error per partition, in the order asked."""
+
+    partition_errors: tuple[ErrorCode, ...]
+
+
 class ExpireTransactionalId(NamedTuple):
     """Forget a transactional id without an open transaction that nobody has used for so long."""
 

@@ -87,11 +87,16 @@ class FeatureLevelChanged(Event, kind=6, versions="1"):
 
 
 class EndReason(IntEnum):
-    """Who ended a transaction: its producer, a newer producer of its transactional id, or its timeout."""
+    """Who ended a transaction.
+
+    Its producer, a newer producer of its transactional id, its timeout, or somebody who administers the
+    broker.
+    """
 
     CLIENT = 0
     NEWER_PRODUCER = 1
     TIMEOUT = 2
+    ADMIN = 3
 
 
 class BatchAppended(Event, kind=10, versions="1"):

@@ -195,7 +195,8 @@ class TransactionalId:
     last_epoch: the epoch that its sender held when the current one was made, or -1; a retry of the request
         whose answer was lost carries it and gets the same answer again.
     producer_ids: every id that was ever given to it; all but the last are fenced wherever they appear.
-    ended_by_coordinator: the last transaction was aborted for its timeout, not by its producer.
+    ended_by_coordinator: the last transaction was aborted for its timeout or by an administrator, not by its
+        producer.
     partitions, groups: what the open transaction covers, in the order of their addition.
     offsets: by group, the offsets that the open transaction would commit.
     started_age_ms, started_wall_ms: when the open transaction began, or -1.

@@ -40,6 +40,7 @@ class Trigger(Enum):
     ABORT_V2 = "EndTxn(abort), v5+"
     ABORT_V2_AGAIN = "EndTxn(abort), v5+, again"
     TIME_OUT = "the transaction's timeout"
+    ADMIN_ABORT = "WriteTxnMarkers(abort)"
     EXPIRE = "transactional.id.expiration.ms"
 
 
@@ -145,6 +146,10 @@ _TABLE: dict[Trigger, dict[TransactionState, Outcome]] = {
     },
     Trigger.TIME_OUT: {
         **_all_refused(_INVALID),
+        ONGOING: _go(COMPLETE_ABORT, epochs=1, ending=Ending.ABORT),
+    },
+    Trigger.ADMIN_ABORT: {
+        **{state: _stay(state) for state in TransactionState},
         ONGOING: _go(COMPLETE_ABORT, epochs=1, ending=Ending.ABORT),
     },
     Trigger.EXPIRE: {

@@ -12,6 +12,8 @@ from typing import Any
 
 from oncelog.machine import groups, pending_offsets, producer_window
 from oncelog.machine.commands import (
+    AbortOnPartitions,
+    AbortOnPartitionsReply,
     AbortTimedOutTransaction,
     AddOffsetsToTxn,
     AddOffsetsToTxnReply,
@@ -468,6 +470,77 @@ def _offsets_to_commit(state: State, transaction: TransactionalId) -> list[Group
     return committed
 
 
+def decide_abort_on_partitions(
+    state: State,
+    command: AbortOnPartitions,
+    time: Time,  # noqa: ARG001
+) -> tuple[list[Event], AbortOnPartitionsReply]:
+    """Abort the transaction if it covers one of the partitions: as a whole, and with its producer fenced.
+
+    Kafka ends it in the named partition alone, and its producer may still commit the rest (KIP-664).
+    """
+    owner = state.producer_owners.get(command.producer_id)
+    transaction = None if owner is None else state.transactions[owner]
+    errors = tuple(
+        _marker_error(state, transaction, command, topic_id, index) for topic_id, index in command.partitions
+    )
+    is_covered = any(
+        error is ErrorCode.NONE and _covers(transaction, command.producer_id, partition)
+        for error, partition in zip(errors, command.partitions, strict=True)
+    )
+    if transaction is None or not is_covered:
+        return [], AbortOnPartitionsReply(errors)
+    follows = outcome(transaction.state, Trigger.ADMIN_ABORT)
+    assert follows.ending is not None, "only an open transaction covers anything"
+    event = _ended(
+        state,
+        transaction,
+        follows.ending,
+        EndReason.ADMIN,
+        transaction.producer_epoch + follows.epochs,
+        _moved_on(state, transaction, follows.epochs),
+        command.client_id,
+        command.host,
+    )
+    return [event], AbortOnPartitionsReply(errors)
+
+
+def _covers(transaction: TransactionalId | None, producer_id: int, partition: tuple[bytes, int]) -> bool:
+    return (
+        transaction is not None
+        and transaction.producer_id == producer_id
+        and partition in transaction.partitions
+    )
+
+
+def _marker_error(
+    state: State, transaction: TransactionalId | None, command: AbortOnPartitions, topic_id: bytes, index: int
+) -> ErrorCode:
+    """What Kafka's partition says of such a marker, but that an epoch from the future is refused, too."""
+    partition = state.partition(topic_id, index)
+    if partition is None:
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    if transaction is not None and _covers(transaction, command.producer_id, (topic_id, index)):
+        is_its = command.producer_epoch == transaction.producer_epoch + command.transactions_v2
+        return ErrorCode.NONE if is_its else ErrorCode.INVALID_PRODUCER_EPOCH
+    if transaction is not None and _is_aborted_already(transaction, command):
+        return ErrorCode.NONE
+    window = partition.producers.get(command.producer_id)
+    if window is not None and producer_window.epoch_of(window) > command.producer_epoch:
+        return ErrorCode.INVALID_PRODUCER_EPOCH
+    return ErrorCode.NONE
+
+
+def _is_aborted_already(transaction: TransactionalId, command: AbortOnPartitions) -> bool:
+    """Whether this asks again, for the same partition or another one, for what has been done."""
+    return (
+        transaction.state is TransactionState.COMPLETE_ABORT
+        and transaction.ended_by_coordinator
+        and transaction.last_epoch == command.producer_epoch
+        and command.producer_id in (transaction.producer_id, transaction.previous_producer_id)
+    )
+
+
 # --- timeouts and expiry ---
 
 
@@ -665,7 +738,7 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
     transaction.state = (
         TransactionState.COMPLETE_COMMIT if event.committed else TransactionState.COMPLETE_ABORT
     )
-    transaction.ended_by_coordinator = event.reason == EndReason.TIMEOUT
+    transaction.ended_by_coordinator = event.reason in (EndReason.TIMEOUT, EndReason.ADMIN)
     transaction.partitions.clear()
     transaction.groups.clear()
     transaction.started_age_ms = transaction.started_wall_ms = -1
@@ -705,6 +778,7 @@ DECIDE: dict[type, Callable[[State, Any, Time], tuple[list[Event], Any]]] = {
     AddOffsetsToTxn: decide_add_offsets,
     TxnOffsetCommit: decide_txn_offset_commit,
     EndTxn: decide_end_txn,
+    AbortOnPartitions: decide_abort_on_partitions,
     AbortTimedOutTransaction: decide_abort_timed_out,
     ExpireTransactionalId: decide_expire_transactional_id,
 }

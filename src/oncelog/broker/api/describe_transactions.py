@@ -1,0 +1,73 @@
+"""DescribeTransactions (key 65, v0): transactional ids, their producers and open transactions (KIP-664).
+
+Reads state only. A transaction's groups show as partitions of __consumer_offsets, as Kafka has them; topics
+deleted meanwhile are left out. Errors per id: INVALID_REQUEST for "", TRANSACTIONAL_ID_NOT_FOUND.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from oncelog.broker.context import Context
+from oncelog.broker.registry import Api
+from oncelog.machine.state import State, TransactionalId
+from oncelog.wire.errors import ErrorCode
+from oncelog.wire.messages.describe_transactions import (
+    DescribeTransactionsRequest,
+    DescribeTransactionsResponse,
+    TopicData,
+    TransactionState,
+)
+
+API = Api(request=DescribeTransactionsRequest, response=DescribeTransactionsResponse)
+
+OFFSETS_TOPIC = "__consumer_offsets"
+OFFSETS_PARTITIONS = 50
+"""Kafka's offsets.topic.num.partitions; a group's partition is its name's hash modulo this."""
+
+
+def handle(context: Context, request: DescribeTransactionsRequest) -> DescribeTransactionsResponse:
+    """Describe each id that is asked for."""
+    state = context.broker.state
+    return DescribeTransactionsResponse(
+        transaction_states=[_describe(state, name) for name in request.transactional_ids]
+    )
+
+
+def _describe(state: State, name: str) -> TransactionState:
+    transaction = state.transactions.get(name)
+    if transaction is None:
+        error = ErrorCode.TRANSACTIONAL_ID_NOT_FOUND if name else ErrorCode.INVALID_REQUEST
+        return TransactionState(error_code=error, transactional_id=name, topics=[])
+    return TransactionState(
+        error_code=ErrorCode.NONE,
+        transactional_id=name,
+        transaction_state=transaction.state.kafka_name,
+        transaction_timeout_ms=transaction.timeout_ms,
+        transaction_start_time_ms=transaction.started_wall_ms,
+        producer_id=transaction.producer_id,
+        producer_epoch=transaction.producer_epoch,
+        topics=_topics(state, transaction),
+    )
+
+
+def _topics(state: State, transaction: TransactionalId) -> list[TopicData]:
+    covered: dict[str, set[int]] = {}
+    for topic_id, index in transaction.partitions:
+        topic = state.topics.get(topic_id)
+        if topic is not None:
+            covered.setdefault(topic.name, set()).add(index)
+    for group_id in transaction.groups:
+        covered.setdefault(OFFSETS_TOPIC, set()).add(offsets_partition(group_id))
+    return [TopicData(topic=name, partitions=sorted(indexes)) for name, indexes in sorted(covered.items())]
+
+
+def offsets_partition(group_id: str) -> int:
+    """The partition of __consumer_offsets that Kafka keeps a group in: by Java's hash of its name."""
+    encoded = group_id.encode("utf-16-be", "surrogatepass")
+    hashed = 0
+    for unit in struct.unpack(f">{len(encoded) // 2}H", encoded):
+        hashed = (31 * hashed + unit) & 0xFFFFFFFF
+    # Kafka makes the signed number positive; of the one that has no positive counterpart it makes 0.
+    positive = hashed if hashed < 1 << 31 else (1 << 32) - hashed
+    return 0 if positive == 1 << 31 else positive % OFFSETS_PARTITIONS
