@@ -31,6 +31,8 @@ def main() -> int:
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/frameworks.md")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave data and output of the services here")
     options = parser.parse_args()
+    if options.only and options.write_docs:
+        parser.error("the table in the docs has all frameworks: --write-docs goes without --only")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers and broker end with it
     chosen = [each for each in FRAMEWORKS if each.name.lower().startswith(options.only.lower())]
     rows = [run(each, options.keep) for each in chosen]

@@ -172,6 +172,10 @@ class Worker:
 
 
 NO_TRANSACTIONS = "FastStream passes a transactional id on, but begins no transactions"
+OUTSIDE_TRANSACTIONS = (
+    "Faust's \"exactly_once\" failed here: it writes to topics that the service doesn't read "
+    "outside its transactions"
+)
 
 FRAMEWORKS = (
     Framework(
@@ -196,10 +200,7 @@ FRAMEWORKS = (
         distributions=("faust-streaming", "aiokafka"),
         example="faust_service.py",
         command=("python", "{examples}/faust_service.py", "worker", "--without-web"),
-        not_claimed={
-            EXACTLY_ONCE: "Faust's \"exactly_once\" failed here: it writes to topics that the service doesn't "
-            "read outside its transactions"
-        },
+        not_claimed={EXACTLY_ONCE: OUTSIDE_TRANSACTIONS},
     ),
     Framework(
         name="Quix Streams",
