@@ -1,0 +1,1 @@
+"""docs/conformance.md: that its tests exist, and what stock clients make of the differences."""
