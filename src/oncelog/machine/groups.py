@@ -385,10 +385,10 @@ def _expiry_rule(
             return True
         if topics and state.topics[partition[0]].name in topics:
             return False
-        if committed.expires_age_ms >= 0:
-            return age_ms >= committed.expires_age_ms
         if is_rebalancing_or_unknown:
             return False
+        if committed.expires_age_ms >= 0:
+            return age_ms >= committed.expires_age_ms
         since_age_ms = committed.committed_age_ms
         if group.is_empty and not is_simple:
             since_age_ms = max(since_age_ms, group.empty_since_age_ms)

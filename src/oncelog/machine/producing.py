@@ -66,7 +66,7 @@ def decide_produce(
 ) -> tuple[list[Event], tuple[ProduceResult, ...]]:
     """Each batch by itself: one that is refused doesn't keep another from being appended."""
     batches = command.batches
-    if len(batches) == 1 and command.transactional_id is None:
+    if len(batches) == 1 and command.transactional_id is None and not batches[0].header.is_transactional:
         event, result = _decide_batch(state, command, batches[0], None, time)
         return ([] if event is None else [event]), (result,)
     error = _request_error(command)

@@ -282,14 +282,13 @@ def decide_txn_offset_commit(
     command: TxnOffsetCommit,
     time: Time,  # noqa: ARG001
 ) -> tuple[list[Event], TxnOffsetCommitReply]:
-    """First the transaction, then the group, then each offset by itself."""
+    """Each offset by itself, as Kafka has it: its partition, then the transaction, the group, the metadata."""
     transaction, error = _offsets_transaction(state, command)
+    if transaction is not None:
+        error = groups.check_commit(state, command)
+    errors = tuple(_offset_error(state, command, offset, error) for offset in command.offsets)
     if transaction is None:
-        return [], TxnOffsetCommitReply((error,) * len(command.offsets))
-    error = groups.check_commit(state, command)
-    if error is not ErrorCode.NONE:
-        return [], TxnOffsetCommitReply((error,) * len(command.offsets))
-    errors = tuple(_offset_error(state, command, offset) for offset in command.offsets)
+        return [], TxnOffsetCommitReply(errors)
     accepted = [
         TransactionOffset(
             topic_id=offset.topic_id,
@@ -303,9 +302,8 @@ def decide_txn_offset_commit(
     ]
     if not accepted:
         return [], TxnOffsetCommitReply(errors)
-    held = sum(len(offsets) for offsets in transaction.offsets.values())
-    if held + len(accepted) > state.limits.transaction_offsets_max:
-        return [], TxnOffsetCommitReply((ErrorCode.POLICY_VIOLATION,) * len(command.offsets))
+    if _offsets_after(transaction, command.group_id, accepted) > state.limits.transaction_offsets_max:
+        return [], TxnOffsetCommitReply(tuple(error or ErrorCode.POLICY_VIOLATION for error in errors))
     event = TransactionOffsetsAdded(
         transactional_id=transaction.name,
         producer_id=transaction.producer_id,
@@ -333,12 +331,23 @@ def _offsets_transaction(state: State, command: TxnOffsetCommit) -> tuple[Transa
     return None, ErrorCode.INVALID_TXN_STATE
 
 
-def _offset_error(state: State, command: TxnOffsetCommit, offset: OffsetToCommit) -> ErrorCode:
+def _offsets_after(transaction: TransactionalId, group_id: str, accepted: list[TransactionOffset]) -> int:
+    """How many offsets the transaction would hold; one that is sent again takes its forerunner's place."""
+    held = sum(len(offsets) for offsets in transaction.offsets.values())
+    of_group = transaction.offsets.get(group_id, {})
+    places = {(offset.topic_id, offset.partition) for offset in accepted}
+    return held + len(places - of_group.keys())
+
+
+def _offset_error(
+    state: State, command: TxnOffsetCommit, offset: OffsetToCommit, shared: ErrorCode
+) -> ErrorCode:
+    """shared: what is wrong with all of them that name a partition which exists, or NONE."""
     if state.partition(offset.topic_id, offset.partition) is None:
         if command.version >= FIRST_COMMIT_WITH_TOPIC_IDS and offset.topic_id not in state.topics:
             return ErrorCode.UNKNOWN_TOPIC_ID
         return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-    return groups.check_offset(state, offset)
+    return shared or groups.check_offset(state, offset)
 
 
 # --- how a transaction ends ---
