@@ -23,6 +23,7 @@ from oncelog.broker.options import (
     suggestion,
     unknown_variables,
 )
+from oncelog.cli import txn
 from oncelog.machine.config_table import topic_configs_markdown
 
 EXIT_OK = 0
@@ -103,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
     examining.add_argument("directory", metavar="DIR", help="the data directory, which need not be there yet")
     examining.add_argument("--format", choices=("text", "json"), default="text")
     examining.set_defaults(command=doctor)
+
+    transactions = commands.add_parser(
+        "txn",
+        help="look at the transactions of a cluster, and abort them",
+        description="Asks any cluster that speaks the Kafka protocol, over PLAINTEXT.",
+        allow_abbrev=False,
+    )
+    txn.add_arguments(transactions, Parser)
 
     versions = commands.add_parser("version", help="print the version", allow_abbrev=False)
     versions.set_defaults(command=version)

@@ -1,0 +1,451 @@
+"""`oncelog txn`: the transactions of any cluster that speaks the Kafka protocol: list, describe, abort them.
+
+Each command asks the brokers what it needs and gives rows, which are printed as a table or as JSON. It must
+not know how brokers are asked (`cluster.py`), nor what a broker of ours does beyond the protocol.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from oncelog.broker.options import UsageError
+from oncelog.cli.cluster import Cluster, ClusterError, Leader, error_name, parse_address
+from oncelog.wire.errors import ErrorCode
+from oncelog.wire.messages.describe_producers import DescribeProducersRequest, TopicRequest
+from oncelog.wire.messages.describe_transactions import DescribeTransactionsRequest
+from oncelog.wire.messages.init_producer_id import InitProducerIdRequest
+from oncelog.wire.messages.list_offsets import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
+from oncelog.wire.messages.list_transactions import ListTransactionsRequest
+from oncelog.wire.messages.write_txn_markers import (
+    WritableTxnMarker,
+    WritableTxnMarkerTopic,
+    WriteTxnMarkersRequest,
+)
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+
+BOOTSTRAP = "127.0.0.1:9092"
+TIMEOUT_S = 30.0
+LATEST = -1
+"""ListOffsets: the end of what the isolation level lets be read."""
+FIRST_WITH_ISOLATION = 2
+FIRST_WITH_DURATION, FIRST_WITH_PATTERN = 1, 2
+NO_COORDINATOR = 0
+"""The coordinator epoch of a marker that no coordinator sent, where the partition knows none either."""
+STATES = (
+    "Empty",
+    "Ongoing",
+    "PrepareCommit",
+    "PrepareAbort",
+    "CompleteCommit",
+    "CompleteAbort",
+    "PrepareEpochFence",
+)
+
+Row = dict[str, Any]
+Place = tuple[str, int]
+"""A topic and a partition."""
+
+
+# --- the command line ---
+
+
+def add_arguments(parser: argparse.ArgumentParser, parser_class: type[argparse.ArgumentParser]) -> None:
+    """Declare the subcommands; each sets `command` to what runs it."""
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=parser_class)
+
+    def command(name: str, does: Callable[[Cluster, argparse.Namespace], list[Row]], help_: str) -> Any:
+        made = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
+        made.add_argument("--bootstrap", default=BOOTSTRAP, metavar="HOST:PORT", help=f"({BOOTSTRAP})")
+        made.add_argument("--format", choices=("table", "json"), default="table", help="(table)")
+        made.add_argument(
+            "--timeout-s", type=float, default=TIMEOUT_S, metavar="S", help=f"for all of it ({TIMEOUT_S:.0f})"
+        )
+        made.set_defaults(command=run, txn=does)
+        return made
+
+    listing = command("list", list_transactions, "list transactional ids, their producers and states")
+    listing.add_argument(
+        "--state", action="append", default=[], choices=STATES, help="only these; repeatable"
+    )
+    listing.add_argument("--producer-id", action="append", default=[], type=int, metavar="N")
+    listing.add_argument("--open-longer-than-s", type=float, metavar="S", help="only transactions this old")
+    listing.add_argument("--pattern", metavar="REGEX", help="only ids that match this as a whole")
+
+    describing = command("describe", describe, "tell all that coordinators know of transactional ids")
+    describing.add_argument("ids", nargs="+", metavar="TRANSACTIONAL_ID")
+
+    producing = command("producers", producers, "list the producers that partitions remember")
+    _add_place(producing, is_partition_needed=False)
+
+    aborting = command("abort", abort, "abort an open transaction, and fence its producer")
+    aborting.add_argument("id", nargs="?", metavar="TRANSACTIONAL_ID", help="abort it by its coordinator")
+    aborting.add_argument("--topic", help="or abort what is open in a partition, whoever coordinates it")
+    aborting.add_argument("--partition", type=int, metavar="N")
+    aborting.add_argument("--producer-id", type=int, metavar="N", help="whose transaction in that partition")
+
+    being_stuck = command("stuck", stuck, "tell what holds last stable offsets back, and since when")
+    being_stuck.add_argument("--topic", action="append", help="only of this topic; repeatable")
+
+
+def _add_place(parser: argparse.ArgumentParser, *, is_partition_needed: bool) -> None:
+    parser.add_argument("topic", metavar="TOPIC")
+    parser.add_argument("--partition", type=int, metavar="N", required=is_partition_needed)
+
+
+def run(arguments: argparse.Namespace, write: Callable[[str], object] = print) -> int:
+    """Run one of the commands and return the exit code. Raises UsageError."""
+    try:
+        for address in arguments.bootstrap.split(","):
+            parse_address(address.strip())
+    except ClusterError as wrong:
+        raise UsageError(f"--bootstrap: {wrong}") from None
+    try:
+        with Cluster(arguments.bootstrap, arguments.timeout_s) as cluster:
+            rows = arguments.txn(cluster, arguments)
+    except ClusterError as failed:
+        print(f"oncelog txn: {failed}", file=sys.stderr)
+        return EXIT_FAILED
+    write(json.dumps(rows, indent=2) if arguments.format == "json" else as_table(rows))
+    return EXIT_OK
+
+
+# --- list, describe ---
+
+
+def list_transactions(cluster: Cluster, arguments: argparse.Namespace) -> list[Row]:
+    """Every broker tells of those that it coordinates."""
+    request = ListTransactionsRequest(
+        state_filters=arguments.state, producer_id_filters=arguments.producer_id
+    )
+    at_least = 0
+    if arguments.open_longer_than_s is not None:
+        request.duration_filter, at_least = round(arguments.open_longer_than_s * 1000), FIRST_WITH_DURATION
+    if arguments.pattern:
+        request.transactional_id_pattern, at_least = arguments.pattern, FIRST_WITH_PATTERN
+    return [
+        {"transactional_id": each.transactional_id, "producer_id": each.producer_id,
+         "state": each.transaction_state, "coordinator": node_id}
+        for node_id, each in sorted(_listed(cluster, request, at_least), key=_by_transactional_id)
+    ]  # fmt: skip
+
+
+def _by_transactional_id(found: tuple[int, Any]) -> str:
+    return str(found[1].transactional_id)
+
+
+def _listed(cluster: Cluster, request: ListTransactionsRequest, at_least: int) -> Iterator[tuple[int, Any]]:
+    for node_id in cluster.brokers():
+        answer = cluster.settled(
+            partial(cluster.ask, node_id, request, at_least=at_least),
+            lambda answer: [answer.error_code],
+        )
+        if answer.error_code:
+            raise ClusterError(f"broker {node_id} lists nothing: {error_name(answer.error_code)}")
+        yield from ((node_id, each) for each in answer.transaction_states)
+
+
+def describe(cluster: Cluster, arguments: argparse.Namespace) -> list[Row]:
+    """A row for each id; `error` where there is nothing to tell."""
+    return [_described(each) for each in _descriptions(cluster, arguments.ids)]
+
+
+def _descriptions(cluster: Cluster, names: Sequence[str]) -> list[Any]:
+    """What coordinators say of each, in the order asked."""
+    found = {}
+    by_coordinator: dict[int, list[str]] = {}
+    for name, node_id in cluster.coordinators(list(dict.fromkeys(names))).items():
+        by_coordinator.setdefault(node_id, []).append(name)
+    for node_id, its_names in by_coordinator.items():
+        request = DescribeTransactionsRequest(transactional_ids=its_names)
+        answer = cluster.settled(
+            partial(cluster.ask, node_id, request),
+            lambda answer: [each.error_code for each in answer.transaction_states],
+        )
+        found.update({each.transactional_id: each for each in answer.transaction_states})
+    return [found[name] for name in names if name in found]
+
+
+def _described(told: Any) -> Row:
+    if told.error_code:
+        return {"transactional_id": told.transactional_id, "error": error_name(told.error_code)}
+    return {
+        "transactional_id": told.transactional_id,
+        "state": told.transaction_state,
+        "producer_id": told.producer_id,
+        "producer_epoch": told.producer_epoch,
+        "timeout_ms": told.transaction_timeout_ms,
+        "open_since": as_time(told.transaction_start_time_ms),
+        "open_s": _seconds_since(told.transaction_start_time_ms),
+        "partitions": [
+            f"{topic.topic}-{index}" for topic in sorted(told.topics, key=lambda each: str(each.topic))
+            for index in sorted(topic.partitions)
+        ],
+    }  # fmt: skip
+
+
+# --- producers ---
+
+
+def producers(cluster: Cluster, arguments: argparse.Namespace) -> list[Row]:
+    """A row for each producer of each partition."""
+    leaders = cluster.leaders([arguments.topic])
+    if arguments.partition is not None:
+        leaders = [each for each in leaders if each.partition == arguments.partition]
+        if not leaders:
+            raise ClusterError(f"topic {arguments.topic} has no partition {arguments.partition}")
+    return [
+        {"topic": place[0], "partition": place[1], "producer_id": each.producer_id,
+         "producer_epoch": each.producer_epoch, "last_sequence": each.last_sequence,
+         "last_timestamp": as_time(each.last_timestamp), "coordinator_epoch": each.coordinator_epoch,
+         "open_from_offset": each.current_txn_start_offset if each.current_txn_start_offset >= 0 else None}
+        for place, found in _producers(cluster, leaders).items()
+        for each in sorted(found, key=_by_producer_id)
+    ]  # fmt: skip
+
+
+def _by_producer_id(producer: Any) -> int:
+    return int(producer.producer_id)
+
+
+def _producers(cluster: Cluster, leaders: Sequence[Leader]) -> dict[Place, list[Any]]:
+    """The producers that each of these partitions remembers."""
+    found: dict[Place, list[Any]] = {}
+    for node_id, topics in _by_leader(leaders):
+        asked = [TopicRequest(name=name, partition_indexes=indexes) for name, indexes in topics.items()]
+        request = DescribeProducersRequest(topics=asked)
+        answer = cluster.settled(
+            partial(cluster.ask, node_id, request),
+            lambda answer: [each.error_code for topic in answer.topics for each in topic.partitions],
+        )
+        for topic in answer.topics:
+            for each in topic.partitions:
+                if each.error_code:
+                    name = f"{topic.name}-{each.partition_index}"
+                    raise ClusterError(f"{name} tells of no producers: {error_name(each.error_code)}")
+                found[topic.name, each.partition_index] = each.active_producers
+    return dict(sorted(found.items()))
+
+
+def _by_leader(leaders: Sequence[Leader]) -> Iterator[tuple[int, dict[str, list[int]]]]:
+    """For each broker, the partitions that it leads, by topic. Raises ClusterError where nobody leads."""
+    by_node: dict[int, dict[str, list[int]]] = {}
+    for each in leaders:
+        if each.node_id < 0:
+            raise ClusterError(f"{each.topic}-{each.partition} has no leader now")
+        by_node.setdefault(each.node_id, {}).setdefault(each.topic, []).append(each.partition)
+    yield from by_node.items()
+
+
+# --- abort ---
+
+
+def abort(cluster: Cluster, arguments: argparse.Namespace) -> list[Row]:
+    """By transactional id, through its coordinator; or by partition, with a marker."""
+    is_by_partition = arguments.topic is not None and arguments.partition is not None
+    if (arguments.id is None) != is_by_partition:
+        raise UsageError("abort takes a TRANSACTIONAL_ID, or --topic and --partition")
+    if arguments.id is not None:
+        return [_abort_id(cluster, arguments.id)]
+    return [_abort_place(cluster, (arguments.topic, arguments.partition), arguments.producer_id)]
+
+
+def _abort_id(cluster: Cluster, name: str) -> Row:
+    """As a new producer of this id would: what is open is aborted, and whoever had the id is fenced."""
+    (told,) = _descriptions(cluster, [name])
+    if told.error_code:
+        raise ClusterError(f"{name}: {error_name(told.error_code)}")
+    if told.transaction_state != "Ongoing":
+        raise ClusterError(f"{name} has no open transaction, its state is {told.transaction_state}")
+    node_id = cluster.coordinators([name])[name]
+    request = InitProducerIdRequest(transactional_id=name, transaction_timeout_ms=told.transaction_timeout_ms)
+    answer = cluster.settled(partial(cluster.ask, node_id, request), lambda answer: [answer.error_code])
+    if answer.error_code:
+        raise ClusterError(f"{name} was not aborted: {error_name(answer.error_code)}")
+    return {
+        "transactional_id": name,
+        "aborted_producer_id": told.producer_id,
+        "aborted_producer_epoch": told.producer_epoch,
+        "next_producer_id": answer.producer_id,
+        "next_producer_epoch": answer.producer_epoch,
+    }
+
+
+def _abort_place(cluster: Cluster, place: Place, producer_id: int | None) -> Row:
+    """The transaction of this producer that is open in the partition; without one, the oldest."""
+    leaders = [each for each in cluster.leaders([place[0]]) if each.partition == place[1]]
+    if not leaders:
+        raise ClusterError(f"topic {place[0]} has no partition {place[1]}")
+    chosen = _first_open(_producers(cluster, leaders)[place], producer_id)
+    if chosen is None:
+        whose = "" if producer_id is None else f" of producer {producer_id}"
+        raise ClusterError(f"no transaction{whose} is open in {place[0]}-{place[1]}")
+    marker = WritableTxnMarker(
+        producer_id=chosen.producer_id,
+        producer_epoch=chosen.producer_epoch,
+        topics=[WritableTxnMarkerTopic(name=place[0], partition_indexes=[place[1]])],
+        coordinator_epoch=max(chosen.coordinator_epoch, NO_COORDINATOR),
+    )
+    answer = cluster.ask(leaders[0].node_id, WriteTxnMarkersRequest(markers=[marker]))
+    error = answer.markers[0].topics[0].partitions[0].error_code
+    if error:
+        raise ClusterError(f"{place[0]}-{place[1]}: not aborted: {error_name(error)}")
+    return {
+        "topic": place[0],
+        "partition": place[1],
+        "aborted_producer_id": chosen.producer_id,
+        "aborted_producer_epoch": chosen.producer_epoch,
+        "open_from_offset": chosen.current_txn_start_offset,
+    }
+
+
+def _first_open(found: Iterable[Any], producer_id: int | None = None) -> Any | None:
+    """The producer whose transaction began first among those that are open."""
+    is_open = [
+        each
+        for each in found
+        if each.current_txn_start_offset >= 0 and producer_id in (None, each.producer_id)
+    ]
+    return min(is_open, key=lambda each: int(each.current_txn_start_offset), default=None)
+
+
+# --- stuck ---
+
+
+class Ends(NamedTuple):
+    """Where committed and where all records of a partition end."""
+
+    last_stable_offset: int
+    high_watermark: int
+
+
+def stuck(cluster: Cluster, arguments: argparse.Namespace) -> list[Row]:
+    """A row for each partition whose last stable offset is behind its high watermark, the oldest first."""
+    leaders = [each for each in cluster.leaders(arguments.topic) if each.node_id >= 0]
+    stable, all_ = (_ends(cluster, leaders, isolation_level) for isolation_level in (1, 0))
+    behind = {
+        place: Ends(stable[place], high_watermark)
+        for place, high_watermark in all_.items()
+        if stable.get(place, high_watermark) < high_watermark
+    }
+    if not behind:
+        return []
+    held = _producers(cluster, [each for each in leaders if (each.topic, each.partition) in behind])
+    owners = _owners(cluster)
+    # Whoever has ended its transaction since is no longer there.
+    rows = [
+        _stuck_row(place, behind[place], holder, owners.get(holder.producer_id))
+        for place, found in held.items()
+        if (holder := _first_open(found)) is not None
+    ]
+    return sorted(rows, key=lambda row: (row["since"] or "", row["topic"], row["partition"]))
+
+
+def _stuck_row(place: Place, ends: Ends, holder: Any, owner: Any | None) -> Row:
+    """owner: what its coordinator says of the transactional id; None where none knows the producer."""
+    is_open = owner is not None and owner.transaction_start_time_ms >= 0
+    since_ms = owner.transaction_start_time_ms if owner is not None and is_open else holder.last_timestamp
+    timeout_ms = owner.transaction_timeout_ms if owner is not None else None
+    age_s = _seconds_since(since_ms)
+    left_s = None if timeout_ms is None or age_s is None else round(timeout_ms / 1000 - age_s, 1)
+    return {
+        "topic": place[0],
+        "partition": place[1],
+        "last_stable_offset": ends.last_stable_offset,
+        "records_held": ends.high_watermark - ends.last_stable_offset,
+        "transactional_id": None if owner is None else owner.transactional_id,
+        "producer_id": holder.producer_id,
+        "producer_epoch": holder.producer_epoch,
+        "since": as_time(since_ms),
+        "open_s": age_s,
+        "times_out_in_s": left_s if is_open else None,
+        "verdict": _verdict(owner, is_open, left_s),
+    }
+
+
+def _verdict(owner: Any | None, is_open: bool, left_s: float | None) -> str:
+    if owner is None:
+        return "hanging: no coordinator knows this producer; abort it by its partition"
+    if not is_open:
+        return f"hanging: its coordinator says {owner.transaction_state}; abort it by its partition"
+    if left_s is not None and left_s < 0:
+        return "past its timeout"
+    return "open"
+
+
+def _ends(cluster: Cluster, leaders: Sequence[Leader], isolation_level: int) -> dict[Place, int]:
+    """Where each partition ends for readers of this isolation level; those that can't tell are left out."""
+    found: dict[Place, int] = {}
+    for node_id, topics in _by_leader(leaders):
+        request = ListOffsetsRequest(
+            replica_id=-1,
+            isolation_level=isolation_level,
+            topics=[
+                ListOffsetsTopic(
+                    name=name,
+                    partitions=[
+                        ListOffsetsPartition(partition_index=index, timestamp=LATEST) for index in indexes
+                    ],
+                )
+                for name, indexes in topics.items()
+            ],
+        )
+        answer = cluster.ask(node_id, request, at_least=FIRST_WITH_ISOLATION)
+        for topic in answer.topics:
+            for each in topic.partitions:
+                if each.error_code == ErrorCode.NONE:
+                    found[topic.name, each.partition_index] = each.offset
+    return found
+
+
+def _owners(cluster: Cluster) -> dict[int, Any]:
+    """What coordinators say of each transactional id, by its producer id."""
+    listed = [each.transactional_id for _, each in _listed(cluster, ListTransactionsRequest(), 0)]
+    told = _descriptions(cluster, listed) if listed else []
+    return {each.producer_id: each for each in told if each.error_code == ErrorCode.NONE}
+
+
+# --- printing ---
+
+
+def as_time(milliseconds: int) -> str | None:
+    """A moment in UTC; None where there is none."""
+    if milliseconds < 0:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _seconds_since(milliseconds: int) -> float | None:
+    """By this machine's clock."""
+    return None if milliseconds < 0 else round(time.time() - milliseconds / 1000, 1)
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Columns in the order in which rows name them."""
+    if not rows:
+        return "nothing found"
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [[name.upper() for name in names]]
+    lines += [[_cell(row.get(name)) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "-"
+    # What clients chose as names must not move the cursor of who reads them.
+    return "".join(character if character.isprintable() else "?" for character in str(value))
