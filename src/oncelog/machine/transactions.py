@@ -282,7 +282,7 @@ def decide_txn_offset_commit(
     command: TxnOffsetCommit,
     time: Time,  # noqa: ARG001
 ) -> tuple[list[Event], TxnOffsetCommitReply]:
-    """Each offset by itself, as Kafka has it: its partition, then the transaction, the group, the metadata."""
+    """Each offset by itself, in Kafka's order: its partition, the transaction, the group, its metadata."""
     transaction, error = _offsets_transaction(state, command)
     if transaction is not None:
         error = groups.check_commit(state, command)
