@@ -161,11 +161,11 @@ def free_port() -> int:
     return port
 
 
-def answers_api_versions(port: int, timeout_s: float = 2.0) -> bool:
-    """Whether a broker on this port answers ApiVersions (key 18, v0) without an error."""
+def answers_api_versions(port: int, timeout_s: float = 2.0, host: str = "127.0.0.1") -> bool:
+    """Whether a broker at this address answers ApiVersions (key 18, v0) without an error."""
     request = struct.pack(">ihhih", 10, 18, 0, 1, -1)
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
+        with socket.create_connection((host, port), timeout_s) as connection:
             connection.sendall(request)
             reply = connection.recv(10, socket.MSG_WAITALL)
     except OSError:

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from bench.figures import Measured
+from bench.kafka_server import answers_api_versions
 from bench.measures import QUICK, Sizes
 from bench.passes import (
     ALL,
@@ -38,6 +39,9 @@ def main() -> int:
     options = parse()
     sizes = QUICK if options.quick else Sizes()
     names = [name for name in ALL if name in options.only]
+    if options.bootstrap and not answers(options.bootstrap):
+        print(f"no Kafka broker answers on {options.bootstrap}; is it running?", file=sys.stderr)
+        return 2
     if options.bootstrap:
         results = measure_running(options.bootstrap, options.server_pid, names, sizes, options.data_parent)
         broker = options.bootstrap
@@ -52,6 +56,12 @@ def main() -> int:
     else:
         print(pass_table(results))
     return int(any(result.error is not None for result in results))
+
+
+def answers(bootstrap: str) -> bool:
+    """Whether one connection and one request get through, before a client repeats them for minutes."""
+    host, _, port = bootstrap.rpartition(":")
+    return port.isdecimal() and answers_api_versions(int(port), host=host.strip("[]"))
 
 
 def measure_running(

@@ -29,6 +29,7 @@ from oncelog.machine.config_table import topic_configs_markdown
 EXIT_OK = 0
 EXIT_USAGE = 2
 
+WHERE_HELP_IS = "`oncelog --help`, and `--help` behind a command, tell what there is."
 DESCRIPTION = "An exactly-once event log that speaks the Kafka protocol."
 SERVE_DESCRIPTION = """\
 Serve one data directory to Kafka clients until SIGTERM or SIGINT.
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except UsageError as wrong:
-        print(f"oncelog: {wrong}\n`oncelog serve --help` tells what there is.", file=sys.stderr)
+        print(f"oncelog: {wrong}\n{WHERE_HELP_IS}", file=sys.stderr)
         return EXIT_USAGE
 
 

@@ -150,7 +150,7 @@ A data directory holds:
 | path | what it is |
 |---|---|
 | `LOCK` | locked by the process that serves; tells which one that is |
-| `meta.json` | format version, cluster id, and `crc`: the CRC-32C of the two as JSON, keys sorted |
+| `meta.json` | `format_version`, `cluster_id`, and `crc`: CRC-32C of both as sorted JSON (`, ` and `: `) |
 | `journal/0000000001.journal` and so on | the journal: everything else, in order |
 
 Names that end in `.part` are files in the making: they are removed at the next start. `meta.json` is

@@ -24,7 +24,7 @@ class Declined(NamedTuple):
 
 DECLINED = (
     Declined(
-        "Security: the broker listens on 127.0.0.1 and knows no users yet.",
+        "Security: the broker knows no users yet, and listens on 127.0.0.1 unless told otherwise.",
         {
             17: "SaslHandshake",
             36: "SaslAuthenticate",
