@@ -190,7 +190,7 @@ class _Connection:
         self._correlation_id = 0
         try:
             self._socket = socket.create_connection((host, port), self._seconds_left())
-        except OSError as failed:
+        except (OSError, UnicodeError) as failed:
             raise ClusterError(f"{self._address} can't be reached: {failed}") from None
         try:
             self._versions = self._ask_versions()
@@ -223,11 +223,15 @@ class _Connection:
         )
         self._correlation_id += 1
         try:
+            encoded = frames.encode_request(self._correlation_id, CLIENT_ID, request, version)
+        except (ValueError, struct.error) as wrong:
+            raise ClusterError(f"this can't be asked: {wrong}") from None
+        try:
             self._socket.settimeout(self._seconds_left())
-            self._socket.sendall(frames.encode_request(self._correlation_id, CLIENT_ID, request, version))
+            self._socket.sendall(encoded)
             (size,) = struct.unpack(">i", self._receive(4))
             if not 0 <= size <= RESPONSE_BYTES_MAX:
-                raise ClusterError(f"{self._address} does not speak the Kafka protocol, or without TLS")
+                raise ClusterError(f"{self._address} does not speak the Kafka protocol, or not without TLS")
             correlation_id, answer = frames.decode_response(response, self._receive(size), version)
         except DecodeError as malformed:
             raise ClusterError(f"{self._address} answered what can't be read: {malformed}") from None

@@ -1,22 +1,24 @@
 """`oncelog txn`: the transactions of any cluster that speaks the Kafka protocol: list, describe, abort them.
 
 Each command asks the brokers what it needs and gives rows, which are printed as a table or as JSON. It must
-not know how brokers are asked (`cluster.py`), nor what a broker of ours does beyond the protocol.
+not know how brokers are asked (`cluster.py`), nor what a broker of ours does beyond the protocol; `explain`
+alone needs one's data directory, and is a module of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from oncelog.broker.options import UsageError
 from oncelog.cli.cluster import Cluster, ClusterError, Leader, error_name, parse_address
+from oncelog.cli.printing import as_table, as_time
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.describe_producers import DescribeProducersRequest, TopicRequest
 from oncelog.wire.messages.describe_transactions import DescribeTransactionsRequest
@@ -34,6 +36,7 @@ EXIT_FAILED = 1
 
 BOOTSTRAP = "127.0.0.1:9092"
 TIMEOUT_S = 30.0
+HAPPENINGS = 100
 LATEST = -1
 """ListOffsets: the end of what the isolation level lets be read."""
 FIRST_WITH_ISOLATION = 2
@@ -63,11 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser, parser_class: type[argparse.A
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=parser_class)
 
     def command(name: str, does: Callable[[Cluster, argparse.Namespace], list[Row]], help_: str) -> Any:
-        made = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
+        made = _command(commands, name, help_)
         made.add_argument("--bootstrap", default=BOOTSTRAP, metavar="HOST:PORT", help=f"({BOOTSTRAP})")
-        made.add_argument("--format", choices=("table", "json"), default="table", help="(table)")
         made.add_argument(
-            "--timeout-s", type=float, default=TIMEOUT_S, metavar="S", help=f"for all of it ({TIMEOUT_S:.0f})"
+            "--timeout-s",
+            type=_seconds,
+            default=TIMEOUT_S,
+            metavar="S",
+            help=f"for all of it ({TIMEOUT_S:g})",
         )
         made.set_defaults(command=run, txn=does)
         return made
@@ -76,33 +82,74 @@ def add_arguments(parser: argparse.ArgumentParser, parser_class: type[argparse.A
     listing.add_argument(
         "--state", action="append", default=[], choices=STATES, help="only these; repeatable"
     )
-    listing.add_argument("--producer-id", action="append", default=[], type=int, metavar="N")
-    listing.add_argument("--open-longer-than-s", type=float, metavar="S", help="only transactions this old")
+    listing.add_argument("--producer-id", action="append", default=[], type=_number, metavar="N")
+    listing.add_argument(
+        "--open-longer-than-s", type=_seconds, metavar="S", help="only transactions this old"
+    )
     listing.add_argument("--pattern", metavar="REGEX", help="only ids that match this as a whole")
 
     describing = command("describe", describe, "tell all that coordinators know of transactional ids")
     describing.add_argument("ids", nargs="+", metavar="TRANSACTIONAL_ID")
 
     producing = command("producers", producers, "list the producers that partitions remember")
-    _add_place(producing, is_partition_needed=False)
+    producing.add_argument("topic", metavar="TOPIC")
+    producing.add_argument("--partition", type=_number, metavar="N")
 
     aborting = command("abort", abort, "abort an open transaction, and fence its producer")
     aborting.add_argument("id", nargs="?", metavar="TRANSACTIONAL_ID", help="abort it by its coordinator")
     aborting.add_argument("--topic", help="or abort what is open in a partition, whoever coordinates it")
-    aborting.add_argument("--partition", type=int, metavar="N")
-    aborting.add_argument("--producer-id", type=int, metavar="N", help="whose transaction in that partition")
+    aborting.add_argument("--partition", type=_number, metavar="N")
+    aborting.add_argument(
+        "--producer-id", type=_number, metavar="N", help="whose transaction in that partition"
+    )
 
     being_stuck = command("stuck", stuck, "tell what holds last stable offsets back, and since when")
     being_stuck.add_argument("--topic", action="append", help="only of this topic; repeatable")
 
+    explaining = _command(
+        commands, "explain", "tell the life of a transactional id from the journal of a stopped broker"
+    )
+    explaining.add_argument("id", metavar="TRANSACTIONAL_ID")
+    explaining.add_argument("--data", required=True, metavar="DIR", help="the data directory")
+    explaining.add_argument(
+        "--last", type=_count, default=HAPPENINGS, metavar="N", help=f"at most so much of it ({HAPPENINGS})"
+    )
+    explaining.add_argument(
+        "--producer-id", type=_number, metavar="N", help="tell since when this producer is refused"
+    )
+    explaining.add_argument("--epoch", type=_number, metavar="N", help="the epoch that it sent")
+    explaining.set_defaults(command=explain)
 
-def _add_place(parser: argparse.ArgumentParser, *, is_partition_needed: bool) -> None:
-    parser.add_argument("topic", metavar="TOPIC")
-    parser.add_argument("--partition", type=int, metavar="N", required=is_partition_needed)
+
+def _command(commands: Any, name: str, help_: str) -> Any:
+    made = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
+    made.add_argument("--format", choices=("table", "json"), default="table", help="(table)")
+    return made
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not math.isfinite(seconds) or not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return seconds
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 1 << 63:
+        raise argparse.ArgumentTypeError("must be a whole number from 0 on")
+    return number
+
+
+def _count(text: str) -> int:
+    number = _number(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def run(arguments: argparse.Namespace, write: Callable[[str], object] = print) -> int:
-    """Run one of the commands and return the exit code. Raises UsageError."""
+    """Ask the cluster, print, and return the exit code. Raises UsageError."""
     try:
         for address in arguments.bootstrap.split(","):
             parse_address(address.strip())
@@ -116,6 +163,14 @@ def run(arguments: argparse.Namespace, write: Callable[[str], object] = print) -
         return EXIT_FAILED
     write(json.dumps(rows, indent=2) if arguments.format == "json" else as_table(rows))
     return EXIT_OK
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """`oncelog txn explain`"""
+    # Imported here: the other commands do without disks and journals.
+    from oncelog.cli.explain import run as run_explain
+
+    return run_explain(arguments)
 
 
 # --- list, describe ---
@@ -160,18 +215,25 @@ def describe(cluster: Cluster, arguments: argparse.Namespace) -> list[Row]:
 
 def _descriptions(cluster: Cluster, names: Sequence[str]) -> list[Any]:
     """What coordinators say of each, in the order asked."""
-    found = {}
     by_coordinator: dict[int, list[str]] = {}
     for name, node_id in cluster.coordinators(list(dict.fromkeys(names))).items():
         by_coordinator.setdefault(node_id, []).append(name)
-    for node_id, its_names in by_coordinator.items():
-        request = DescribeTransactionsRequest(transactional_ids=its_names)
-        answer = cluster.settled(
-            partial(cluster.ask, node_id, request),
-            lambda answer: [each.error_code for each in answer.transaction_states],
-        )
-        found.update({each.transactional_id: each for each in answer.transaction_states})
+    found = {
+        told.transactional_id: told
+        for node_id, its_names in by_coordinator.items()
+        for told in _told_by(cluster, node_id, its_names)
+    }
     return [found[name] for name in names if name in found]
+
+
+def _told_by(cluster: Cluster, node_id: int, names: Sequence[str]) -> list[Any]:
+    """What one coordinator says of these transactional ids."""
+    request = DescribeTransactionsRequest(transactional_ids=list(names))
+    answer = cluster.settled(
+        partial(cluster.ask, node_id, request),
+        lambda answer: [each.error_code for each in answer.transaction_states],
+    )
+    return list(answer.transaction_states)
 
 
 def _described(told: Any) -> Row:
@@ -216,23 +278,38 @@ def _by_producer_id(producer: Any) -> int:
     return int(producer.producer_id)
 
 
-def _producers(cluster: Cluster, leaders: Sequence[Leader]) -> dict[Place, list[Any]]:
-    """The producers that each of these partitions remembers."""
+def _producers(
+    cluster: Cluster, leaders: Sequence[Leader], *, only_open: bool = False
+) -> dict[Place, list[Any]]:
+    """The producers that each of these partitions remembers; with only_open, perhaps the open ones alone."""
     found: dict[Place, list[Any]] = {}
     for node_id, topics in _by_leader(leaders):
-        asked = [TopicRequest(name=name, partition_indexes=indexes) for name, indexes in topics.items()]
-        request = DescribeProducersRequest(topics=asked)
-        answer = cluster.settled(
-            partial(cluster.ask, node_id, request),
-            lambda answer: [each.error_code for topic in answer.topics for each in topic.partitions],
-        )
-        for topic in answer.topics:
-            for each in topic.partitions:
-                if each.error_code:
-                    name = f"{topic.name}-{each.partition_index}"
-                    raise ClusterError(f"{name} tells of no producers: {error_name(each.error_code)}")
-                found[topic.name, each.partition_index] = each.active_producers
+        for topic, each in _told_of_producers(cluster, node_id, topics):
+            place = (topic, each.partition_index)
+            is_too_much = each.error_code == ErrorCode.POLICY_VIOLATION
+            if is_too_much and len(leaders) > 1:
+                # Of one partition there may be room for all, and is for the first that are open.
+                found |= _producers(cluster, [Leader(*place, node_id)], only_open=only_open)
+            elif each.error_code and not (is_too_much and only_open):
+                raise ClusterError(f"{topic}-{each.partition_index}: {error_name(each.error_code)}")
+            else:
+                found[place] = each.active_producers
     return dict(sorted(found.items()))
+
+
+def _told_of_producers(
+    cluster: Cluster, node_id: int, topics: dict[str, list[int]]
+) -> Iterator[tuple[str, Any]]:
+    """What one broker says of each of these partitions."""
+    request = DescribeProducersRequest(
+        topics=[TopicRequest(name=name, partition_indexes=indexes) for name, indexes in topics.items()]
+    )
+    answer = cluster.settled(
+        partial(cluster.ask, node_id, request),
+        lambda answer: [each.error_code for topic in answer.topics for each in topic.partitions],
+    )
+    for topic in answer.topics:
+        yield from ((topic.name, each) for each in topic.partitions)
 
 
 def _by_leader(leaders: Sequence[Leader]) -> Iterator[tuple[int, dict[str, list[int]]]]:
@@ -284,7 +361,7 @@ def _abort_place(cluster: Cluster, place: Place, producer_id: int | None) -> Row
     leaders = [each for each in cluster.leaders([place[0]]) if each.partition == place[1]]
     if not leaders:
         raise ClusterError(f"topic {place[0]} has no partition {place[1]}")
-    chosen = _first_open(_producers(cluster, leaders)[place], producer_id)
+    chosen = _first_open(_producers(cluster, leaders, only_open=True)[place], producer_id)
     if chosen is None:
         whose = "" if producer_id is None else f" of producer {producer_id}"
         raise ClusterError(f"no transaction{whose} is open in {place[0]}-{place[1]}")
@@ -338,13 +415,16 @@ def stuck(cluster: Cluster, arguments: argparse.Namespace) -> list[Row]:
     }
     if not behind:
         return []
-    held = _producers(cluster, [each for each in leaders if (each.topic, each.partition) in behind])
-    owners = _owners(cluster)
+    blocked = [each for each in leaders if (each.topic, each.partition) in behind]
+    held = _producers(cluster, blocked, only_open=True)
     # Whoever has ended its transaction since is no longer there.
+    first = {place: holder for place, found in held.items() if (holder := _first_open(found)) is not None}
+    if not first:
+        return []
+    owners = _owners(cluster, [holder.producer_id for holder in first.values()])
     rows = [
         _stuck_row(place, behind[place], holder, owners.get(holder.producer_id))
-        for place, found in held.items()
-        if (holder := _first_open(found)) is not None
+        for place, holder in first.items()
     ]
     return sorted(rows, key=lambda row: (row["since"] or "", row["topic"], row["partition"]))
 
@@ -406,46 +486,20 @@ def _ends(cluster: Cluster, leaders: Sequence[Leader], isolation_level: int) -> 
     return found
 
 
-def _owners(cluster: Cluster) -> dict[int, Any]:
-    """What coordinators say of each transactional id, by its producer id."""
-    listed = [each.transactional_id for _, each in _listed(cluster, ListTransactionsRequest(), 0)]
-    told = _descriptions(cluster, listed) if listed else []
-    return {each.producer_id: each for each in told if each.error_code == ErrorCode.NONE}
-
-
-# --- printing ---
-
-
-def as_time(milliseconds: int) -> str | None:
-    """A moment in UTC; None where there is none."""
-    if milliseconds < 0:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+def _owners(cluster: Cluster, producer_ids: Iterable[int]) -> dict[int, Any]:
+    """What coordinators say of the transactional ids that these producers have, by producer id."""
+    by_coordinator: dict[int, list[str]] = {}
+    request = ListTransactionsRequest(producer_id_filters=sorted(set(producer_ids)))
+    for node_id, each in _listed(cluster, request, 0):
+        by_coordinator.setdefault(node_id, []).append(each.transactional_id)
+    return {
+        told.producer_id: told
+        for node_id, names in by_coordinator.items()
+        for told in _told_by(cluster, node_id, names)
+        if told.error_code == ErrorCode.NONE
+    }
 
 
 def _seconds_since(milliseconds: int) -> float | None:
     """By this machine's clock."""
     return None if milliseconds < 0 else round(time.time() - milliseconds / 1000, 1)
-
-
-def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Columns in the order in which rows name them."""
-    if not rows:
-        return "nothing found"
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [[name.upper() for name in names]]
-    lines += [[_cell(row.get(name)) for name in names] for row in rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, list):
-        return ",".join(map(str, value)) or "-"
-    # What clients chose as names must not move the cursor of who reads them.
-    return "".join(character if character.isprintable() else "?" for character in str(value))

@@ -1,6 +1,7 @@
 """DescribeProducers (key 61, v0): the producers that a partition remembers (KIP-664).
 
-Reads state only. Errors per partition: UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION.
+Reads state only. Errors per partition: UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION. When an answer
+would hold too many producers, POLICY_VIOLATION, and of that partition only those with open transactions.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from oncelog.wire.messages.describe_producers import (
 
 API = Api(request=DescribeProducersRequest, response=DescribeProducersResponse)
 
+PRODUCERS_MAX = 20_000
+"""Of one answer."""
 NO_COORDINATOR_EPOCH = -1
 """Markers don't come from a coordinator on another broker."""
 
@@ -28,19 +31,32 @@ NO_COORDINATOR_EPOCH = -1
 def handle(context: Context, request: DescribeProducersRequest) -> DescribeProducersResponse:
     """Answer each partition from the state."""
     topics = []
+    room = PRODUCERS_MAX
     for asked in request.topics:
         topic = context.broker.state.topic_named(asked.name)
         partitions = {} if topic is None else dict(enumerate(topic.partitions))
-        described = [_describe(asked.name, index, partitions.get(index)) for index in asked.partition_indexes]
+        described = []
+        for index in asked.partition_indexes:
+            described.append(_describe(asked.name, index, partitions.get(index), room))
+            room -= len(described[-1].active_producers)
         topics.append(TopicResponse(name=asked.name, partitions=described))
     return DescribeProducersResponse(topics=topics)
 
 
-def _describe(topic: str, index: int, partition: Partition | None) -> PartitionResponse:
+def _describe(topic: str, index: int, partition: Partition | None, room: int) -> PartitionResponse:
+    """room: how many producers the answer may still hold."""
     if partition is None:
         is_name = topic_name_error(topic) is None
         error = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if is_name else ErrorCode.INVALID_TOPIC_EXCEPTION
         return PartitionResponse(partition_index=index, error_code=error, active_producers=[])
+    if len(partition.producers) > room:
+        is_open = list(partition.open_transactions)[:room]
+        return PartitionResponse(
+            partition_index=index,
+            error_code=ErrorCode.POLICY_VIOLATION,
+            error_message=f"An answer tells of {PRODUCERS_MAX} producers at most.",
+            active_producers=[_producer(partition, producer_id) for producer_id in is_open],
+        )
     producers = [_producer(partition, producer_id) for producer_id in partition.producers]
     return PartitionResponse(partition_index=index, error_code=ErrorCode.NONE, active_producers=producers)
 

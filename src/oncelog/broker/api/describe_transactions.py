@@ -1,7 +1,8 @@
 """DescribeTransactions (key 65, v0): transactional ids, their producers and open transactions (KIP-664).
 
 Reads state only. A transaction's groups show as partitions of __consumer_offsets, as Kafka has them; topics
-deleted meanwhile are left out. Errors per id: INVALID_REQUEST for "", TRANSACTIONAL_ID_NOT_FOUND.
+deleted meanwhile are left out. Errors per id: INVALID_REQUEST for "", TRANSACTIONAL_ID_NOT_FOUND;
+POLICY_VIOLATION when an answer would hold too much.
 """
 
 from __future__ import annotations
@@ -21,24 +22,37 @@ from oncelog.wire.messages.describe_transactions import (
 
 API = Api(request=DescribeTransactionsRequest, response=DescribeTransactionsResponse)
 
+SIZE_MAX = 1_000_000
+"""Of one answer: characters of groups' names, which are hashed, and ten times as much for a partition."""
+SIZE_OF_A_PARTITION = 10
 OFFSETS_TOPIC = "__consumer_offsets"
 OFFSETS_PARTITIONS = 50
 """Kafka's offsets.topic.num.partitions; a group's partition is its name's hash modulo this."""
 
 
 def handle(context: Context, request: DescribeTransactionsRequest) -> DescribeTransactionsResponse:
-    """Describe each id that is asked for."""
-    state = context.broker.state
-    return DescribeTransactionsResponse(
-        transaction_states=[_describe(state, name) for name in request.transactional_ids]
-    )
+    """Describe each id that is asked for, once."""
+    states = []
+    room = SIZE_MAX
+    for name in dict.fromkeys(request.transactional_ids):
+        transaction = context.broker.state.transactions.get(name)
+        room -= 0 if transaction is None else _size(transaction)
+        states.append(_describe(context.broker.state, name, transaction, is_too_much=room < 0))
+    return DescribeTransactionsResponse(transaction_states=states)
 
 
-def _describe(state: State, name: str) -> TransactionState:
-    transaction = state.transactions.get(name)
+def _size(transaction: TransactionalId) -> int:
+    return SIZE_OF_A_PARTITION * len(transaction.partitions) + sum(map(len, transaction.groups))
+
+
+def _describe(
+    state: State, name: str, transaction: TransactionalId | None, *, is_too_much: bool
+) -> TransactionState:
     if transaction is None:
         error = ErrorCode.TRANSACTIONAL_ID_NOT_FOUND if name else ErrorCode.INVALID_REQUEST
         return TransactionState(error_code=error, transactional_id=name, topics=[])
+    if is_too_much:
+        return TransactionState(error_code=ErrorCode.POLICY_VIOLATION, transactional_id=name, topics=[])
     return TransactionState(
         error_code=ErrorCode.NONE,
         transactional_id=name,
