@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup search search-breakages test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite tools crash crash-simulated fuzz breakages hostile idle-connections frameworks docs clean
+.PHONY: help setup conformance-breakages search search-breakages test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite tools crash crash-simulated fuzz breakages hostile idle-connections frameworks docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -69,6 +69,9 @@ bench-replay: setup ## how long a start on a full journal takes
 
 breakages: setup ## break each numbered sentence of docs/architecture.md and see that its tests fail
 	$(BIN)/python -m tests.broker.breakages $(SENTENCES)
+
+conformance-breakages: setup ## break behaviours of docs/conformance.md and see that their tests fail
+	$(BIN)/python -m tests.conformance.breakages $(BEHAVIOURS)
 
 search: setup ## drawn commands against a reference model, compared after each (STEPS=1000000, SEED)
 	@$(BIN)/python -m tests.search.run --steps $(or $(STEPS),1000000) --seed $(or $(SEED),1)
