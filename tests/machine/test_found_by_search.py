@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from oncelog.machine.commands import (
+    AbortOnPartitions,
     CommitOffsets,
     ExpireOffsets,
     OffsetToCommit,
@@ -88,3 +89,19 @@ def test_offsets_of_a_group_with_members_are_kept_past_the_time_that_their_sende
     assert machine.do(StartGeneration("g", 1, protocol_type, None, None, ())).error is NONE
     machine.do(expire)
     assert machine.committed_offset() is None
+
+
+def test_an_id_that_was_rotated_away_long_ago_asks_for_nothing_again() -> None:
+    """Its epoch is that of another transaction, which an administrator aborted since."""
+    machine = Machine(Limits(producer_epoch_max=2))
+    old = machine.producer("t")
+    machine.add(old, 0)
+    while (producer := machine.producer("t"))[0] == old[0]:
+        pass
+    machine.add(producer, 1)
+    abort = AbortOnPartitions(*producer, ((TOPIC_ID, 1),), False, "admin", "/127.0.0.1")
+    for _ in range(2):
+        assert machine.do(abort).partition_errors == (NONE,)
+    of_old = abort._replace(producer_id=old[0], partitions=((TOPIC_ID, 0),))
+    assert machine.do(of_old).partition_errors == (ErrorCode.INVALID_PRODUCER_EPOCH,)
+    machine.check()

@@ -16,6 +16,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+MACHINE = ROOT / "src" / "oncelog" / "machine"
 FOUND = re.compile(r"after ([\d,]+) steps, .*?shrunk to (\d+) steps", re.DOTALL)
 
 

@@ -56,8 +56,16 @@ class Sides:
             at = At(len(self.journal), WALL_MS + age_ms, age_ms)
             for event in events:
                 evolve(self.state, event, at)
+        self.compare(command, self.reply, events, age_ms)
+        if self.steps % FULL_COMPARISON_EVERY == 0:
+            self.compare_all()
+
+    def compare(self, command: Any, reply: Any, events: list[Event], age_ms: int) -> None:
+        """Let the model follow, and compare the replies and what the command touched. Raises Difference."""
         model = self.model
-        _same("the reply", _plain(command, self.reply), model.apply(command, age_ms))
+        owed = model.apply(command, age_ms)
+        if owed != _plain(command, reply):
+            _same("the reply", _plain(command, reply), owed)
         if events or model.appended:
             ours, theirs = _appended(events), model.appended
             if ours != theirs:
@@ -68,8 +76,6 @@ class Sides:
             self._compare_txn(name)
         for group_id in model.touched_groups:
             self._compare_group(group_id)
-        if self.steps % FULL_COMPARISON_EVERY == 0:
-            self.compare_all()
 
     def crash(self) -> None:
         """What is read again is what served (law 2)."""

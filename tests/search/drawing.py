@@ -19,9 +19,11 @@ from tests.search.model import EMPTY, NOBODY, ONGOING, SEQUENCES, Log, Model, Pl
 TOPICS = 3
 UNKNOWN_TOPIC = b"?" * 16
 NAMES = ("t", "u")
-GROUPS = ("g", "h", "i")
+GROUPS = ("g", "h", "i", "j")
 MEMBERS = ("m", "n", "o")
 INSTANCES = {"m": None, "n": "instance", "o": "instance"}
+CRASH_CHANCE = 0.03
+"""Of the draws of topics: about one crash in every two runs, for each reads all that its run wrote."""
 WALL_MS = 1_700_000_000_000
 SMALL = Limits(
     producer_epoch_max=3,
@@ -86,6 +88,7 @@ class Drawer:
             (1, self._expire_txn),
             (1, self._expire_producers),
             (2, self._topic),
+            (1, self._admin_abort),
         ):
             self._table += [draw] * weight
 
@@ -151,7 +154,9 @@ class Drawer:
         if not second and txn is not None and txn.places and self.random() < 0.9:
             places = [self._of(list(txn.places))]
         while self.random() < 0.2:
-            places.append(self._place())
+            place = self._place()
+            if place not in places or self.random() < 0.1:
+                places.append(place)
         batches = [self._batch(place, pid, epoch, self.random() < 0.97) for place in places]
         if self.random() < 0.01:
             batches.append(self._batch(self._place(), *self._sender()[1:], True))
@@ -163,7 +168,8 @@ class Drawer:
         if chance < 0.15:
             batches = [batch(self._place(), -1, -1, -1, self._of((1, 2)), chance < 0.01)]
         elif chance < 0.75:
-            free = [pid for pid in range(self.model.next_pid) if pid not in self.model.owners][-3:]
+            free = [pid for pid in range(self.model.next_pid) if pid not in self.model.owners]
+            free = free[:2] + free[-1:]
             pid = self._of(free) if free and chance < 0.7 else self.model.next_pid + self._of((0, 2))
             batches = [self._batch(self._place(), pid, None, False)]
         else:
@@ -194,7 +200,7 @@ class Drawer:
         log_place = self._place()
         log = self.model.log(*log_place)
         pids = tuple(sorted(log.windows)) if log else (0,)
-        return c.ExpireProducers(*log_place, pids, self._of((0, 50, 400)))
+        return c.ExpireProducers(*log_place, pids, self._of((50, 400, 400)))
 
     # --- transactions ---
 
@@ -228,12 +234,21 @@ class Drawer:
     def _end(self) -> Any:
         name, pid, epoch = self._sender()
         txn = self.model.txns.get(name)
-        if txn is not None and txn.state != ONGOING and self.random() < 0.5:
+        if txn is not None and txn.state != ONGOING and txn.held != NOBODY and self.random() < 0.5:
             pid, epoch = txn.held
         return c.EndTxn(name, pid, epoch, self.random() < 0.6, self.random() < 0.55, "client", "host")
 
     def _time_out(self) -> Any:
         return c.AbortTimedOutTransaction(*self._sender())
+
+    def _admin_abort(self) -> Any:
+        name, pid, epoch = self._sender()
+        txn, second = self.model.txns.get(name), self.random() < 0.5
+        places = [self._place()]
+        if txn is not None and txn.places and self.random() < 0.6:
+            places.append(self._of(list(txn.places)))
+        epoch += second if self.random() < 0.9 else 0
+        return c.AbortOnPartitions(pid, epoch, tuple(dict.fromkeys(places)), second, "client", "host")
 
     def _expire_txn(self) -> Any:
         return c.ExpireTransactionalId(*self._sender(), self._of((0, 400)))
@@ -325,14 +340,17 @@ class Drawer:
 
     def _replace_static(self) -> Any:
         group_id = self._of(GROUPS)
-        old, new = self._of((("n", "o"), ("o", "n"), ("m", "o")))
-        return c.ReplaceStaticMember(group_id, self._generation(group_id), old, self._member(new))
+        old, new = self._of((("n", "o"), ("o", "n"), ("m", "o"), ("o", "m"), ("n", "m")))
+        member = self._member(new)
+        if self.random() < 0.9:
+            member = member._replace(group_instance_id="instance")
+        return c.ReplaceStaticMember(group_id, self._generation(group_id), old, member)
 
     # --- topics ---
 
     def _topic(self) -> Any:
         chance, number = self.random(), self._of((0, 1, 2, 2, 2))
-        if chance < 0.05:
+        if chance < CRASH_CHANCE:
             return Crash()
         if chance < 0.25:
             return c.DeleteTopic(self.topics[number] if chance < 0.22 else UNKNOWN_TOPIC)

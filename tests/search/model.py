@@ -141,6 +141,7 @@ class Model:
             c.TxnOffsetCommit: self.send_offsets,
             c.EndTxn: self.end,
             c.AbortTimedOutTransaction: self.time_out,
+            c.AbortOnPartitions: self.abort_on,
             c.ExpireTransactionalId: self.expire_txn,
             c.ExpireProducers: self.expire_producers,
             c.CreateTopic: self.create_topic,
@@ -494,6 +495,34 @@ class Model:
         self._move_on(name, txn)
         txn.timed_out = True
         return (NONE,)
+
+    def abort_on(self, command: c.AbortOnPartitions) -> tuple[tuple[int, ...]]:
+        """An administrator's markers: for what the transaction covers, they end it as a whole."""
+        pid, epoch, name = (
+            command.producer_id,
+            command.producer_epoch,
+            self.owners.get(command.producer_id, ""),
+        )
+        txn = self.txns.get(name)
+        errors, hits = [], False
+        for place in command.partitions:
+            log = self.log(*place)
+            window = log.windows.get(pid) if log else None
+            if log is None:
+                errors.append(UNKNOWN_PARTITION)
+            elif txn is not None and txn.pid == pid and place in txn.places:
+                is_its = epoch == txn.epoch + command.transactions_v2
+                hits = hits or is_its
+                errors.append(NONE if is_its else INVALID_EPOCH)
+            elif txn is not None and txn.state == ABORTED and txn.timed_out and (pid, epoch) == txn.held:
+                errors.append(NONE)
+            else:
+                errors.append(INVALID_EPOCH if window is not None and window.epoch > epoch else NONE)
+        if hits and txn is not None:
+            self._finish(name, txn, False, txn.epoch + 1)
+            self._move_on(name, txn)
+            txn.timed_out = True
+        return (tuple(errors),)
 
     def expire_txn(self, command: c.ExpireTransactionalId) -> tuple[int]:
         name = command.transactional_id

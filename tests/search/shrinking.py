@@ -1,79 +1,90 @@
 """Shrinking: the fewest and plainest steps that still show a difference.
 
 Delta debugging over the drawn steps: chunks are left out, large ones first, then requests lose all but one
-part. Any list of steps is a script, for commands carry all that they say.
+part, then time stands still. What is left is aimed again each time (aiming.py), for most numbers in a command
+follow from the commands before it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
+from tests.search.aiming import Meant, aimed, meant
 from tests.search.comparing import Difference, Sides
-from tests.search.drawing import Step
+from tests.search.drawing import Crash, Step
 
+Item = TypeVar("Item")
 _NUMBER = re.compile(r"\d+")
 
 
 def difference_of(steps: list[Step]) -> tuple[int, str] | None:
     """After how many of the steps the two sides differ, and how; None where they agree."""
     sides = Sides()
-    for number, step in enumerate(steps):
-        try:
-            sides.do(step)
-        except Difference as difference:
-            return number + 1, str(difference)
-        except Exception as error:
-            return number + 1, f"{type(error).__name__}: {error}"
+    number = 0
     try:
-        sides.compare_all()
-    except Exception as error:
-        return len(steps), str(error)
+        for number, step in enumerate([*steps, Step(0, Crash())]):  # noqa: B007 (told below)
+            sides.do(step)
+    except Difference as difference:
+        return min(number + 1, len(steps)), str(difference)
+    except Exception as error:  # the machine's assertions are differences, too
+        return min(number + 1, len(steps)), f"{type(error).__name__}: {error}"
     return None
 
 
-def shrink(steps: list[Step], differs: Callable[[list[Step]], bool] | None = None) -> list[Step]:
-    """A script none of whose steps can be left out; `differs` tells what must stay true of it."""
-    if differs is None:
-        found = difference_of(steps)
-        assert found is not None, "there is nothing to shrink"
-        steps = steps[: found[0]]
-        wanted = _kind(steps, found)
+def shrink(steps: list[Step]) -> list[Step]:
+    """A script of the same difference, none of whose steps can be left out."""
+    found = difference_of(steps)
+    assert found is not None, "there is nothing to shrink"
+    steps = steps[: found[0]]
+    wanted = _kind(steps, found)
 
-        def differs(some: list[Step]) -> bool:
-            again = difference_of(some)
-            return again is not None and _kind(some, again) == wanted
+    def differs(some: Sequence[Meant]) -> bool:
+        aimed_steps = aimed(some)
+        again = difference_of(aimed_steps)
+        return again is not None and _kind(aimed_steps, again) == wanted
 
-    chunk = max(1, len(steps) // 2)
+    some = without_what_can_go(meant(steps), differs)
+    for number in range(len(some)):
+        for plainer in _plainer(some[number]):
+            changed = [*some[:number], plainer, *some[number + 1 :]]
+            if differs(changed):
+                some = changed
+    return aimed(some)
+
+
+def without_what_can_go(items: list[Item], differs: Callable[[list[Item]], bool]) -> list[Item]:
+    """Leave out chunks as long as it still differs, until no single item can go."""
+    chunk = max(1, len(items) // 2)
     while True:
-        start, shorter = 0, False
-        while start < len(steps):
-            without = steps[:start] + steps[start + chunk :]
+        start, before = 0, len(items)
+        while start < len(items):
+            without = items[:start] + items[start + chunk :]
             if differs(without):
-                steps, shorter = without, True
+                items = without
             else:
                 start += chunk
-        if chunk == 1 and not shorter:
-            break
+        if chunk == 1 and len(items) == before:
+            return items
         chunk = max(1, chunk // 2)
-    for number in range(len(steps)):
-        for plainer in _plainer(steps[number]):
-            changed = [*steps[:number], plainer, *steps[number + 1 :]]
-            if differs(changed):
-                steps = changed
-    return steps
 
 
-def _kind(steps: list[Step], found: tuple[int, str]) -> tuple[type, str]:
+def _kind(steps: list[Step], found: tuple[int, str]) -> tuple[type | None, str]:
     """What must stay the same of a difference while it shrinks, lest another one takes its place."""
-    return type(steps[found[0] - 1].command), _NUMBER.sub("", found[1].partition(":")[0])
+    last = type(steps[found[0] - 1].command) if steps else None
+    return last, _NUMBER.sub("", found[1].partition(":")[0])
 
 
-def _plainer(step: Step) -> Iterator[Step]:
+def _plainer(each: Meant) -> Iterator[Meant]:
+    step = each.step
     if step.after_ms:
-        yield Step(0, step.command)
-    for name in ("batches", "partitions", "offsets"):
+        yield each._replace(step=Step(0, step.command))
+    for name in ("batches", "partitions", "offsets", "members"):
         parts = getattr(step.command, name, ())
-        if len(parts) > 1:
-            for part in parts:
-                yield Step(step.after_ms, step.command._replace(**{name: (part,)}))
+        if len(parts) < 2:
+            continue
+        for number, part in enumerate(parts):
+            plainer = Step(step.after_ms, step.command._replace(**{name: (part,)}))
+            batches = (each.batches[number],) if name == "batches" else each.batches
+            yield each._replace(step=plainer, batches=batches)

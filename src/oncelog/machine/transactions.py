@@ -542,11 +542,11 @@ def _marker_error(
 
 def _is_aborted_already(transaction: TransactionalId, command: AbortOnPartitions) -> bool:
     """Whether this asks again, for the same partition or another one, for what has been done."""
+    holder = transaction.producer_id if transaction.producer_epoch else transaction.previous_producer_id
     return (
         transaction.state is TransactionState.COMPLETE_ABORT
         and transaction.ended_by_coordinator
-        and transaction.last_epoch == command.producer_epoch
-        and command.producer_id in (transaction.producer_id, transaction.previous_producer_id)
+        and (command.producer_id, command.producer_epoch) == (holder, transaction.last_epoch)
     )
 
 
