@@ -62,6 +62,9 @@ def test_transactional_ids_are_listed(broker: Broker, opened: tuple[Transactiona
     assert txn(broker, "list", "--producer-id", str(producer.producer_id)) == [row]
     assert txn(broker, "list", "--pattern", name, "--state", "CompleteCommit") == []
     assert txn(broker, "list", "--pattern", name, "--open-longer-than-s", "3600") == []
+    assert txn(broker, "list", "--pattern", name, "--open-longer-than-s", "0.001") == [row]
+    assert producer.end(True, version=5).error_code == 0
+    assert txn(broker, "list", "--pattern", name, "--open-longer-than-s", "0.001") == []
     assert "INVALID_REGULAR_EXPRESSION" in refused(broker, "list", "--pattern", "(")
 
 

@@ -154,7 +154,7 @@ def test_the_oldest_of_each_partition_holds_it_back_and_hangs_where_nobody_knows
 
 def test_a_transaction_that_its_coordinator_has_ended_hangs() -> None:
     fake = FakeCluster()
-    fake.transactions[2] = [("seven", 7, "CompleteAbort", -1)]
+    fake.transactions[2] = [("seven", 7, "CompleteAbort", 500)]
     row, _ = stuck(fake)
     assert row["transactional_id"] == "seven"
     assert row["verdict"].startswith("hanging: its coordinator says CompleteAbort")

@@ -155,7 +155,12 @@ def test_a_transactional_id_is_described_through_its_life(
     assert [(each.topic, sorted(each.partitions)) for each in is_open.topics] == [(topic, [0, 2])]
     assert producer.end(False, version=5).error_code == 0
     wait_for(lambda: told().transaction_state == "CompleteAbort", "the abort")
-    assert (told().transaction_start_time_ms, told().topics) == (-1, [])
+    began_ms = is_open.transaction_start_time_ms
+    assert (told().transaction_start_time_ms, told().topics) == (began_ms, [])
+    assert producer.end(False, version=5).error_code == 0
+    wait_for(lambda: told().transaction_start_time_ms > began_ms, "the abort of nothing")
+    producer = TransactionalProducer(connection, unique_name, timeout_ms=54_321)
+    assert (told().transaction_state, told().transaction_start_time_ms) == ("Empty", -1)
 
 
 def test_offsets_in_a_transaction_show_as_partitions_of_the_offsets_topic(
@@ -208,7 +213,7 @@ def test_transactions_are_listed_by_each_filter(
     assert found[f"{unique_name}-busy"].producer_id == busy.producer_id
     assert found[f"{unique_name}-busy"].transaction_state == "Ongoing"
     assert names(duration_filter=-1) == ours
-    assert f"{unique_name}-busy" not in names(duration_filter=3_600_000)
+    assert names(duration_filter=3_600_000) == {f"{unique_name}-idle"}, "idle since 1970"
     wait_for(lambda: f"{unique_name}-busy" in names(duration_filter=1), "a millisecond that passes")
     assert names(transactional_id_pattern="") == names(transactional_id_pattern=None) == ours
     assert names(transactional_id_pattern=f"{unique_name}-(idle|other)") == {f"{unique_name}-idle"}

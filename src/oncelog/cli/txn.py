@@ -53,6 +53,9 @@ STATES = (
     "PrepareEpochFence",
 )
 
+ENDED = frozenset({"Empty", "CompleteCommit", "CompleteAbort", "Dead"})
+"""In the other states a transaction is open, or about to end."""
+
 Row = dict[str, Any]
 Place = tuple[str, int]
 """A topic and a partition."""
@@ -190,6 +193,7 @@ def list_transactions(cluster: Cluster, arguments: argparse.Namespace) -> list[R
         {"transactional_id": each.transactional_id, "producer_id": each.producer_id,
          "state": each.transaction_state, "coordinator": node_id}
         for node_id, each in sorted(_listed(cluster, request, at_least), key=_by_transactional_id)
+        if arguments.open_longer_than_s is None or each.transaction_state not in ENDED
     ]  # fmt: skip
 
 
@@ -239,14 +243,16 @@ def _told_by(cluster: Cluster, node_id: int, names: Sequence[str]) -> list[Any]:
 def _described(told: Any) -> Row:
     if told.error_code:
         return {"transactional_id": told.transactional_id, "error": error_name(told.error_code)}
+    # Coordinators go on to tell when the last one began.
+    since_ms = -1 if told.transaction_state in ENDED else told.transaction_start_time_ms
     return {
         "transactional_id": told.transactional_id,
         "state": told.transaction_state,
         "producer_id": told.producer_id,
         "producer_epoch": told.producer_epoch,
         "timeout_ms": told.transaction_timeout_ms,
-        "open_since": as_time(told.transaction_start_time_ms),
-        "open_s": _seconds_since(told.transaction_start_time_ms),
+        "open_since": as_time(since_ms),
+        "open_s": _seconds_since(since_ms),
         "partitions": [
             f"{topic.topic}-{index}" for topic in sorted(told.topics, key=lambda each: str(each.topic))
             for index in sorted(topic.partitions)
@@ -431,7 +437,7 @@ def stuck(cluster: Cluster, arguments: argparse.Namespace) -> list[Row]:
 
 def _stuck_row(place: Place, ends: Ends, holder: Any, owner: Any | None) -> Row:
     """owner: what its coordinator says of the transactional id; None where none knows the producer."""
-    is_open = owner is not None and owner.transaction_start_time_ms >= 0
+    is_open = owner is not None and owner.transaction_state not in ENDED
     since_ms = owner.transaction_start_time_ms if owner is not None and is_open else holder.last_timestamp
     timeout_ms = owner.transaction_timeout_ms if owner is not None else None
     age_s = _seconds_since(since_ms)

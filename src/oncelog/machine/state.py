@@ -199,7 +199,8 @@ class TransactionalId:
         producer.
     partitions, groups: what the open transaction covers, in the order of their addition.
     offsets: by group, the offsets that the open transaction would commit.
-    started_age_ms, started_wall_ms: when the open transaction began, or -1.
+    started_age_ms: when the open transaction began, or -1. started_wall_ms: when the last one since
+        InitProducerId did, be it open or not, or -1; an abort of nothing is one that ends as it begins.
     """
 
     __slots__ = (

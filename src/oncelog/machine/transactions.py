@@ -659,6 +659,7 @@ def evolve_initialized(state: State, event: TransactionalIdInitialized, at: At) 
     transaction.last_epoch = event.last_epoch
     transaction.timeout_ms = event.timeout_ms
     transaction.state = TransactionState.EMPTY
+    transaction.started_wall_ms = -1
     transaction.ended_by_coordinator = False
     _touch(transaction, at)
 
@@ -737,6 +738,8 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
         del transactions[transaction.name]
         if not transactions:
             del state.ongoing[transaction.timeout_ms]
+    else:
+        transaction.started_wall_ms = at.wall_ms
     following = (event.next_producer_id, event.next_producer_epoch)
     if following != (event.producer_id, event.producer_epoch):
         transaction.last_epoch = event.producer_epoch
@@ -750,7 +753,7 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
     transaction.ended_by_coordinator = event.reason in (EndReason.TIMEOUT, EndReason.ADMIN)
     transaction.partitions.clear()
     transaction.groups.clear()
-    transaction.started_age_ms = transaction.started_wall_ms = -1
+    transaction.started_age_ms = -1
     _touch(transaction, at)
 
 

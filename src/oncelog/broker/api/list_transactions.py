@@ -1,7 +1,7 @@
 """ListTransactions (key 66, v0-2): all transactional ids, their producers and states, filtered (KIP-664).
 
-By state, by producer id, from v1 on by how long a transaction has been open (KIP-994), from v2 on by a
-pattern of the whole id (KIP-1152). Names of states that Kafka doesn't have are answered as unknown.
+By state, by producer id, from v1 on by when the last transaction began (KIP-994), from v2 on by a pattern of
+the whole id (KIP-1152). Names of states that Kafka doesn't have are answered as unknown.
 INVALID_REGULAR_EXPRESSION for a pattern that is none, or too large a one.
 """
 
@@ -66,13 +66,11 @@ def _found(context: Context, request: ListTransactionsRequest) -> list[Transacti
         for transaction in context.broker.state.transactions.values()
         if (not states or transaction.state.kafka_name in states)
         and (not producer_ids or transaction.producer_id in producer_ids)
-        and (request.duration_filter < 0 or _open_ms(context, transaction) > request.duration_filter)
+        and (request.duration_filter < 0 or _age_ms(context, transaction) > request.duration_filter)
         and (pattern is None or pattern.matches(transaction.name))
     ]
 
 
-def _open_ms(context: Context, transaction: TransactionalId) -> int:
-    """How long it has been open by the clock that its beginning is told by; without one, no time at all."""
-    if transaction.started_wall_ms < 0:
-        return -1
+def _age_ms(context: Context, transaction: TransactionalId) -> int:
+    """As Kafka has it: since the last transaction began, be it open or not; without one, since 1970."""
     return context.broker.engine.wall_ms() - transaction.started_wall_ms
