@@ -10,6 +10,11 @@ from oncelog.broker.housekeeping import ITEMS_PER_STEP
 from oncelog.machine.events import REGISTRY, ProducersForgotten, decode_events
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from oncelog.wire.messages.incremental_alter_configs import (
+    AlterableConfig,
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+)
 from tests.support.batches import batch
 from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import TransactionalProducer, idempotent_producer, init_producer_id, produce
@@ -17,6 +22,8 @@ from tests.support.speaking import TransactionalProducer, idempotent_producer, i
 DAY_S = 86_400
 CHECK_S = 600
 NEVER_MS = 2**31 - 1
+EXPIRATION = "producer.id.expiration.ms"
+BROKER, SET, DELETE = 4, 0, 1
 
 
 @pytest.fixture
@@ -54,6 +61,30 @@ def test_a_producer_that_is_idle_for_a_day_is_forgotten(process: OneProcess) -> 
     assert remembered(process) == {idle, busy}
     pass_time(process, 3 * CHECK_S)
     assert remembered(process) == {busy}
+
+
+@pytest.mark.parametrize("resource", ["1", ""], ids=["this broker", "all brokers"])
+def test_how_long_producers_are_remembered_may_be_altered(process: OneProcess, resource: str) -> None:
+    client = client_with_topic(process)
+
+    def alter(operation: int, value: str | None) -> int:
+        config = AlterableConfig(name=EXPIRATION, config_operation=operation, value=value)
+        changed = AlterConfigsResource(resource_type=BROKER, resource_name=resource, configs=[config])
+        request = IncrementalAlterConfigsRequest(resources=[changed])
+        return int(client.call(request, 1).responses[0].error_code)
+
+    producer = idempotent_producer(client)
+    assert produce(client, "t", batch(producer_id=producer, epoch=0, sequence=0)).error_code == 0
+    pass_time(process, DAY_S / 2)
+    assert remembered(process) == {producer}
+    assert alter(SET, "0") == ErrorCode.INVALID_REQUEST
+    assert alter(SET, "3600000") == 0
+    pass_time(process, 2 * CHECK_S)
+    assert remembered(process) == set()
+    assert alter(DELETE, None) == 0
+    assert produce(client, "t", batch(producer_id=producer, epoch=0, sequence=1)).error_code == 0
+    pass_time(process, DAY_S / 2)
+    assert remembered(process) == {producer}
 
 
 def test_what_was_forgotten_stays_so_over_a_restart(process: OneProcess) -> None:

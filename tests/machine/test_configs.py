@@ -6,7 +6,12 @@ import pytest
 
 from oncelog.machine.commands import AdminReply, AlterBrokerConfigs, AlterTopicConfigs, ConfigChange
 from oncelog.machine.commands import ConfigOperation as Operation
-from oncelog.machine.config_table import DYNAMIC_BROKER_CONFIGS, TOPIC_CONFIGS, Effect
+from oncelog.machine.config_table import (
+    DYNAMIC_BROKER_CONFIGS,
+    PRODUCER_ID_EXPIRATION,
+    TOPIC_CONFIGS,
+    Effect,
+)
 from oncelog.machine.configs import (
     describe_broker_config,
     describe_topic_config,
@@ -305,5 +310,5 @@ def test_a_broker_config_is_set_and_deleted(machine: Machine) -> None:
 
 def test_every_config_that_topics_fall_back_to_may_be_set_on_the_broker() -> None:
     synonyms = {config.synonym for config in TOPIC_CONFIGS.values() if config.synonym is not None}
-    assert synonyms == set(DYNAMIC_BROKER_CONFIGS)
+    assert synonyms == set(DYNAMIC_BROKER_CONFIGS) - {PRODUCER_ID_EXPIRATION}
     assert DYNAMIC_BROKER_CONFIGS["log.roll.ms"].default is None

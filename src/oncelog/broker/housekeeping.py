@@ -13,6 +13,8 @@ from typing import NamedTuple, TypeVar
 from oncelog.broker.deadlines import Deadlines
 from oncelog.broker.engine import Engine, EngineFailed
 from oncelog.machine.commands import ExpireProducers
+from oncelog.machine.config_table import PRODUCER_ID_EXPIRATION
+from oncelog.machine.configs import altered_broker_config
 from oncelog.machine.producer_window import age_ms_of
 from oncelog.machine.state import Partition
 from oncelog.machine.transactions import expiry_of, timed_out
@@ -87,9 +89,14 @@ class Housekeeping:
                         self._engine.execute(expiry)
             yield
 
+    def _producer_id_expiration_ms(self) -> int:
+        """As the broker was started with, unless it was altered since."""
+        altered = altered_broker_config(PRODUCER_ID_EXPIRATION, self._engine.state.broker_configs)
+        return altered if isinstance(altered, int) else self._options.producer_id_expiration_ms
+
     def _forget_producers(self, partition: Partition) -> Iterator[None]:
         """A producer with an open transaction stays; the machine sees to that."""
-        idle_ms = self._options.producer_id_expiration_ms
+        idle_ms = self._producer_id_expiration_ms()
         producers = partition.producers
         for producer_ids in _chunks(list(producers)):
             since_ms = self._engine.age_ms() - idle_ms

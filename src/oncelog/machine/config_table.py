@@ -368,7 +368,11 @@ _COARSER: dict[str, tuple[str, ...]] = {
 }
 """Broker configs that have no default of their own, with those that Kafka looks at next."""
 
+PRODUCER_ID_EXPIRATION = "producer.id.expiration.ms"
+
 DYNAMIC_BROKER_CONFIGS: dict[str, Config] = {
+    PRODUCER_ID_EXPIRATION: Config(PRODUCER_ID_EXPIRATION, _I, "86400000", _at_least(1))
+} | {
     config.synonym: Config(
         config.synonym,
         config.type,
@@ -380,7 +384,7 @@ DYNAMIC_BROKER_CONFIGS: dict[str, Config] = {
     for config in TOPIC_CONFIGS.values()
     if config.synonym is not None
 }
-"""What IncrementalAlterConfigs may change on the broker: the configs that topics fall back to."""
+"""What IncrementalAlterConfigs may change on the broker: what topics fall back to, and a few of its own."""
 
 READ_ONLY_BROKER_CONFIGS: dict[str, Config] = {
     config.name: config
@@ -416,7 +420,6 @@ READ_ONLY_BROKER_CONFIGS: dict[str, Config] = {
         Config("offsets.retention.minutes", _I, "10080"),
         Config("offsets.topic.num.partitions", _I, "50"),
         Config("process.roles", _LIST, None),
-        Config("producer.id.expiration.ms", _I, "86400000"),
         Config("socket.request.max.bytes", _I, "104857600"),
         Config("transaction.max.timeout.ms", _I, "900000"),
         Config("transaction.state.log.num.partitions", _I, "50"),

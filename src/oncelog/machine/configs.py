@@ -91,6 +91,15 @@ def effective_topic_config(
     return config.parse(config.default if text is None else text)
 
 
+def altered_broker_config(name: str, broker_configs: BrokerConfigs) -> ConfigValue | None:
+    """The typed value that the broker was given while it ran; None where what it was started with counts."""
+    for resource in (BROKER, ALL_BROKERS):
+        text = broker_configs.get(resource, {}).get(name)
+        if text is not None:
+            return DYNAMIC_BROKER_CONFIGS[name].parse(text)
+    return None
+
+
 def describe_topic_config(
     name: str, overrides: Mapping[str, str], broker_configs: BrokerConfigs
 ) -> DescribedConfig:

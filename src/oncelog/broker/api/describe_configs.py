@@ -207,7 +207,8 @@ def _static_configs(context: Context) -> dict[str, str]:
         "node.id": str(broker.node_id),
         "process.roles": "broker,controller",
     }
-    return {name: value for name, value in values.items() if READ_ONLY_BROKER_CONFIGS[name].default != value}
+    known = DYNAMIC_BROKER_CONFIGS | READ_ONLY_BROKER_CONFIGS
+    return {name: value for name, value in values.items() if known[name].default != value}
 
 
 def _listeners(listeners: Sequence[Listener], advertised: Address) -> str:
