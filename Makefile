@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup conformance-breakages search search-breakages test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite tools crash crash-simulated fuzz breakages hostile idle-connections frameworks docs clean
+.PHONY: help setup conformance-breakages search search-breakages small-world test lint test-slow demo bench bench-kafka bench-replay kafka-python-suite tools crash crash-simulated fuzz breakages hostile idle-connections frameworks docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -75,6 +75,9 @@ conformance-breakages: setup ## break behaviours of docs/conformance.md and see 
 
 search: setup ## drawn commands against a reference model, compared after each (STEPS=1000000, SEED)
 	@$(BIN)/python -m tests.search.run --steps $(or $(STEPS),1000000) --seed $(or $(SEED),1)
+
+small-world: setup ## every state of a small world of two producers, walked to its end (WORLD=--help)
+	@$(BIN)/python -m tests.search.small_world $(WORLD)
 
 search-breakages: setup ## break single lines of the machine and see that the search finds each
 	@$(BIN)/python -m tests.search.breakages

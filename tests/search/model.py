@@ -133,7 +133,17 @@ class Model:
         self.touched_places: list[Place] = []
         self.touched_txns: list[str] = []
         self.touched_groups: list[str] = []
-        self._rules: dict[type, Callable[[Any], Any]] = {
+        self._rules = self._by_type()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_rules"}
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+        self._rules = self._by_type()
+
+    def _by_type(self) -> dict[type, Callable[[Any], Any]]:
+        return {
             c.Produce: self.produce,
             c.InitProducerId: self.init,
             c.AddPartitionsToTxn: self.add_partitions,
