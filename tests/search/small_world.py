@@ -1,12 +1,12 @@
 """A small world, walked to its end: every state that two producers of one transactional id can bring about.
 
 Two partitions, one group, two epochs, one batch per epoch and partition. Each producer sends what a client of
-its generation sends; requests and answers of the first may be lost (a broker that dies before or after its entry
-is durable looks like that to a client), what was not answered may be sent again, and a producer may begin
-anew as another process; the transaction may time out at any step. With `copies`, what was answered may arrive once
-more as well. States that differ only in offsets, in the numbers of producer ids and in what nobody can refer
-to any more are the same state, so there is an end: no new state. In every state the invariants hold, machine
-and model agree, and what the journal's bytes say is what served.
+its generation sends; requests and answers of the first may be lost (a broker that dies before or after its
+entry is durable looks like that to a client), what was not answered may be sent again, and a producer may
+begin anew as another process; the transaction may time out at any step. With `copies`, what was answered may
+arrive once more as well. States that differ only in offsets, in the numbers of producer ids and in what
+nobody can refer to any more are the same state, so there is an end: no new state. In every state the
+invariants hold, machine and model agree, and what the journal's bytes say is what served.
 
 `python -m tests.search.small_world` walks the worlds and prints how many states each has.
 """
