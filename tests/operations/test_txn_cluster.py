@@ -177,6 +177,12 @@ def test_what_was_ended_meanwhile_is_not_told() -> None:
     assert stuck(fake) == []
 
 
+def test_what_holds_nothing_back_is_not_told() -> None:
+    fake = FakeCluster()
+    fake.ends["a", 0] = (9, 9)
+    assert [(row["topic"], row["partition"]) for row in stuck(fake)] == [("a", 1)]
+
+
 def test_each_broker_lists_its_own() -> None:
     wanted = argparse.Namespace(state=[], producer_id=[], open_longer_than_s=None, pattern=None)
     rows = txn.list_transactions(FakeCluster(), wanted)  # type: ignore[arg-type]
