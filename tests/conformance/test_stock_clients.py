@@ -22,6 +22,8 @@ from tests.support.waiting import wait_for
 
 FENCED = {47, 90}
 TOPIC, REPLICATED = "topic", "replicated"
+LATE_MS = 1_500
+"""Longer than a client takes to connect again and ask once more."""
 
 
 @pytest.fixture
@@ -167,6 +169,30 @@ def test_a_broker_that_dies_in_the_middle_of_a_transaction(client: Client, embed
     producer.commit()
     crash.wait()
     assert committed(client) == [b"first", b"second"]
+
+
+def test_a_late_end_does_not_reach_the_next_transaction(client: Client, embedded: oncelog.Broker) -> None:
+    """The first EndTxn hangs on a connection that the client gives up; its retry has long been answered."""
+    if isinstance(client, KafkaJsClient):
+        pytest.skip(ENDS_ITS_SIDE)
+    faults = Faults(embedded)
+    producer = client.producer(transactional_id="id")
+    producer.init_transactions()
+    late = faults.process_late("EndTxn", ms=LATE_MS)
+    producer.begin()
+    producer.send(TOPIC, b"first", partition=0)
+    producer.flush()
+    producer.commit()
+    late.wait()
+    producer.begin()
+    producer.send(TOPIC, b"second", partition=0)
+    producer.flush()
+    faults.delay("ListOffsets", ms=LATE_MS)
+    connection = RawConnection(embedded.bootstrap)
+    assert last_stable_offset(connection, TOPIC) == 2, "the second transaction is still open"
+    producer.abort()
+    assert committed(client) == [b"first"]
+    connection.close()
 
 
 def test_a_coordinator_without_room_for_another_id(client: Client, embedded: oncelog.Broker) -> None:

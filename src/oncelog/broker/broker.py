@@ -24,6 +24,7 @@ from oncelog.broker.housekeeping import Housekeeping
 from oncelog.broker.metadata_cache import MetadataCache
 from oncelog.broker.metrics import ErrorCounts
 from oncelog.broker.options import Options
+from oncelog.broker.overtaken import Overtaken
 from oncelog.broker.published import Published
 from oncelog.broker.registry import Registry
 from oncelog.journal import Journal, Written
@@ -88,6 +89,7 @@ class Broker:
         self.groups = GroupCoordinator(self.engine, self.deadlines, self.random_uuid, options.group_options())
         self.metadata_cache = MetadataCache()
         self.config_notices = ConfigNotices()
+        self.overtaken = Overtaken()
         self.errors = ErrorCounts((route.name, route.api.response) for route in registry.routes.values())
         self.faults: Faults | None = None
         self.housekeeping = Housekeeping(self.engine, self.deadlines, options.housekeeping_options())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from oncelog.broker.context import Context
+from oncelog.broker.overtaken import Kind
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import AddPartitionsToTxn
 from oncelog.wire.errors import ErrorCode
@@ -31,19 +32,10 @@ FIRST_BATCHED_VERSION = 4
 FIRST_VERSION_TOLD_FENCED = 2
 
 
-def handle(context: Context, request: AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse:
+def handle(context: Context, request: AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse | None:
     """One decision per transaction that the request names."""
     if context.version < FIRST_BATCHED_VERSION:
-        return AddPartitionsToTxnResponse(
-            results_by_topic_v3_and_below=_add(
-                context,
-                request.v3_and_below_transactional_id,
-                request.v3_and_below_producer_id,
-                request.v3_and_below_producer_epoch,
-                request.v3_and_below_topics,
-                False,
-            )
-        )
+        return _add_for_client(context, request)
     return AddPartitionsToTxnResponse(
         results_by_transaction=[
             AddPartitionsToTxnResult(
@@ -60,6 +52,24 @@ def handle(context: Context, request: AddPartitionsToTxnRequest) -> AddPartition
             for transaction in request.transactions
         ]
     )
+
+
+def _add_for_client(
+    context: Context, request: AddPartitionsToTxnRequest
+) -> AddPartitionsToTxnResponse | None:
+    producer = (request.v3_and_below_producer_id, request.v3_and_below_producer_epoch)
+    if context.broker.overtaken.closes(context, Kind.ADD_PARTITIONS, producer):
+        return None
+    results = _add(
+        context,
+        request.v3_and_below_transactional_id,
+        *producer,
+        request.v3_and_below_topics,
+        False,
+    )
+    if not any(each.partition_error_code for topic in results for each in topic.results_by_partition):
+        context.broker.overtaken.spoke(context, Kind.ADD_PARTITIONS, producer)
+    return AddPartitionsToTxnResponse(results_by_topic_v3_and_below=results)
 
 
 def _add(

@@ -8,6 +8,7 @@ id and epoch to go on with (KIP-890). Before v2 a fenced caller is told INVALID_
 from __future__ import annotations
 
 from oncelog.broker.context import Context
+from oncelog.broker.overtaken import Kind
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import EndTxn
 from oncelog.wire.errors import ErrorCode
@@ -19,9 +20,12 @@ FIRST_VERSION_OF_TRANSACTIONS_V2 = 5
 FIRST_VERSION_TOLD_FENCED = 2
 
 
-def handle(context: Context, request: EndTxnRequest) -> EndTxnResponse:
+def handle(context: Context, request: EndTxnRequest) -> EndTxnResponse | None:
     """Let the machine decide."""
     transactions_v2 = context.version >= FIRST_VERSION_OF_TRANSACTIONS_V2
+    producer = (request.producer_id, request.producer_epoch)
+    if not transactions_v2 and context.broker.overtaken.closes(context, Kind.END, producer):
+        return None
     reply = context.broker.engine.execute(
         EndTxn(
             request.transactional_id,
@@ -36,6 +40,8 @@ def handle(context: Context, request: EndTxnRequest) -> EndTxnResponse:
     error = reply.error
     if error == ErrorCode.PRODUCER_FENCED and context.version < FIRST_VERSION_TOLD_FENCED:
         error = ErrorCode.INVALID_PRODUCER_EPOCH
+    if not transactions_v2 and not error:
+        context.broker.overtaken.spoke(context, Kind.END, producer)
     if error or not transactions_v2:
         return EndTxnResponse(error_code=error)
     return EndTxnResponse(producer_id=reply.producer_id, producer_epoch=reply.producer_epoch)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from oncelog.broker.batch_checks import Buffer, Refused, check_keys, check_structure, timestamp_errors
 from oncelog.broker.context import Context
+from oncelog.broker.overtaken import Kind
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import Produce, ProduceBatch, ProduceResult
 from oncelog.machine.state import Topic
@@ -32,6 +33,7 @@ API = Api(request=ProduceRequest, response=ProduceResponse, advertised_min=0)
 
 ADMIN_CLIENT_ID = "__admin_client"
 INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
+FIRST_VERSION_OF_TRANSACTIONS_V2 = 12
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 ACKS = (-1, 0, 1)
 BATCHES_LOOKED_INTO_MAX = 10
@@ -76,15 +78,30 @@ def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
             batches.append(partition_data.records[: checked.size])
     results: tuple[ProduceResult, ...] = ()
     if commands:
+        producer = _first_generation_producer(context, request, commands)
+        if producer is not None and context.broker.overtaken.closes(context, Kind.PRODUCE, producer):
+            return None
         command = Produce(
             request.transactional_id, tuple(commands), context.version, context.client_id, context.host
         )
         results = context.broker.engine.produce(command, batches)
+        if producer is not None and not any(result.error for result in results):
+            context.broker.overtaken.spoke(context, Kind.PRODUCE, producer)
     if request.acks == 0:
         if any(place.refused or results[place.batch_number].error for place in places):
             context.broker.close_connection(context, "a produce with acks=0 failed")
         return None
     return _response(places, results, batches)
+
+
+def _first_generation_producer(
+    context: Context, request: ProduceRequest, batches: Sequence[ProduceBatch]
+) -> tuple[int, int] | None:
+    """Whose transactional records these are, where a request alone does not tell the transaction."""
+    if request.transactional_id is None or context.version >= FIRST_VERSION_OF_TRANSACTIONS_V2:
+        return None
+    header = batches[0].header
+    return (header.producer_id, header.producer_epoch) if header.is_transactional else None
 
 
 def _topic(context: Context, topic_data: TopicProduceData) -> Topic | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from oncelog.broker.api._offsets import commit
 from oncelog.broker.context import Context
+from oncelog.broker.overtaken import Kind
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import OffsetToCommit, TxnOffsetCommit
 from oncelog.wire.errors import ErrorCode
@@ -24,9 +25,15 @@ from oncelog.wire.messages.txn_offset_commit import (
 
 API = Api(request=TxnOffsetCommitRequest, response=TxnOffsetCommitResponse)
 
+FIRST_VERSION_OF_TRANSACTIONS_V2 = 5
 
-def handle(context: Context, request: TxnOffsetCommitRequest) -> TxnOffsetCommitResponse:
+
+def handle(context: Context, request: TxnOffsetCommitRequest) -> TxnOffsetCommitResponse | None:
     """Add the offsets of the partitions that exist to the transaction."""
+    is_first_generation = context.version < FIRST_VERSION_OF_TRANSACTIONS_V2
+    producer = (request.producer_id, request.producer_epoch)
+    if is_first_generation and context.broker.overtaken.closes(context, Kind.COMMIT_OFFSETS, producer):
+        return None
 
     def execute(offsets: tuple[OffsetToCommit, ...]) -> tuple[ErrorCode, ...]:
         if not request.group_id:
@@ -47,6 +54,8 @@ def handle(context: Context, request: TxnOffsetCommitRequest) -> TxnOffsetCommit
         return context.broker.groups.commit_transactional_offsets(command).errors
 
     rows = commit(context.broker.state, request.topics, execute, is_by_id=False)
+    if is_first_generation and not any(error for row in rows for error in row):
+        context.broker.overtaken.spoke(context, Kind.COMMIT_OFFSETS, producer)
     return TxnOffsetCommitResponse(
         topics=[
             TxnOffsetCommitResponseTopic(
