@@ -141,6 +141,11 @@ class Drawer:
             )
         )
 
+    def _group(self) -> str:
+        """Mostly one that is there, for only so many may be."""
+        groups = self.model.groups
+        return self._of(list(groups)) if groups and self.random() < 0.75 else self._of(GROUPS)
+
     def _again(self) -> Any:
         return self._of(self.sent) if self.sent else self._init()
 
@@ -229,7 +234,7 @@ class Drawer:
         )
 
     def _add_group(self) -> Any:
-        return c.AddOffsetsToTxn(*self._sender(), self._of(GROUPS), "client", "host")
+        return c.AddOffsetsToTxn(*self._sender(), self._group(), "client", "host")
 
     def _end(self) -> Any:
         name, pid, epoch = self._sender()
@@ -276,30 +281,36 @@ class Drawer:
     def _send_offsets(self) -> Any:
         name, pid, epoch = self._sender()
         txn = self.model.txns.get(name)
-        group = self._of(GROUPS)
+        group = self._group()
         version = self._of((5, 6)) if self.random() < 0.5 else self._of((3, 4))
         if version < 5 and txn is not None and txn.groups:
             group = self._of(list(txn.groups))
+        offsets = self._offsets()
+        pending = [key for each in self.model.txns.values() for key in each.offsets]
+        if pending and self.random() < 0.3:
+            # What another transaction would commit, too.
+            group, *place = self._of(pending)
+            version, offsets = 5, (offsets[0]._replace(topic_id=place[0], partition=place[1]),)
         return c.TxnOffsetCommit(
-            name, group, pid, epoch, *self._consumer(group), version, self._offsets(), "client", "host"
+            name, group, pid, epoch, *self._consumer(group), version, offsets, "client", "host"
         )
 
     def _commit(self) -> Any:
-        group = self._of(GROUPS)
+        group = self._group()
         retention = -1 if self.random() < 0.8 else 50
         offsets = tuple(one for one in self._offsets() if self.model.log(one.topic_id, one.partition))
         return c.CommitOffsets(group, *self._consumer(group), self._of((8, 9, 10)), retention, offsets)
 
     def _delete_offsets(self) -> Any:
-        return c.DeleteOffsets(self._of(GROUPS), (self._place(),))
+        return c.DeleteOffsets(self._group(), (self._place(),))
 
     def _expire_offsets(self) -> Any:
-        group = self._of(GROUPS)
+        group = self._group()
         known = self.model.groups.get(group)
         return c.ExpireOffsets(group, tuple(sorted(known.offsets)) if known else (), self._of((0, 50, 400)))
 
     def _delete_group(self) -> Any:
-        return c.DeleteGroup(self._of(GROUPS))
+        return c.DeleteGroup(self._group())
 
     def _generation(self, group_id: str) -> int:
         group = self.model.groups.get(group_id)
@@ -309,7 +320,7 @@ class Drawer:
         return Member(member, INSTANCES[member], "client", "host", 10, 10, (MemberProtocol("range", b""),))
 
     def _start_generation(self) -> Any:
-        group = self._of(GROUPS)
+        group = self._group()
         chance = self.random()
         members: tuple[str, ...] = ()
         if chance < 0.65:
@@ -331,7 +342,7 @@ class Drawer:
         )
 
     def _store_assignment(self) -> Any:
-        group_id = self._of(GROUPS)
+        group_id = self._group()
         group = self.model.groups.get(group_id)
         members = tuple(group.members) if group else ("m",)
         return c.StoreAssignment(
@@ -339,7 +350,7 @@ class Drawer:
         )
 
     def _replace_static(self) -> Any:
-        group_id = self._of(GROUPS)
+        group_id = self._group()
         old, new = self._of((("n", "o"), ("o", "n"), ("m", "o"), ("o", "m"), ("n", "m")))
         member = self._member(new)
         if self.random() < 0.9:
