@@ -90,6 +90,7 @@ def test_a_late_request_does_not_reach_the_next_transaction(
     before = (producer.producer_id, producer.epoch)
     assert producer.produce(topic, [b"1"], version=12).error_code == 0
     assert producer.end(first_commits, version=5).error_code == 0
+    wait_for(lambda: last_stable_offset(connection, topic) == 2, "the marker")
     if is_open:
         assert producer.produce(topic, [b"2"], version=12).error_code == 0
     now = (producer.producer_id, producer.epoch)

@@ -49,16 +49,31 @@ ASKING: dict[str, Callable[[RawConnection, str, int], int]] = {
         (0, ErrorCode.NONE),
         (1, ErrorCode.UNKNOWN_LEADER_EPOCH),
         (2**31 - 1, ErrorCode.UNKNOWN_LEADER_EPOCH),
-        (-2, ErrorCode.FENCED_LEADER_EPOCH),
     ],
 )
 def test_an_epoch_that_is_not_the_leaders(
     connection: RawConnection, make_topic: MakeTopic, api: str, epoch: int, error: ErrorCode
 ) -> None:
-    """-1 is for those who know none. A new topic's leader has epoch 0: only a negative one is older."""
+    """-1 is for those who know none."""
     topic = make_topic()
     produce(connection, topic, batch())
     assert ASKING[api](connection, topic, epoch) == error
+
+
+@pytest.mark.parametrize(
+    ("api", "error"),
+    [
+        ("Fetch", ErrorCode.NONE),
+        ("ListOffsets", ErrorCode.FENCED_LEADER_EPOCH),
+        ("OffsetForLeaderEpoch", ErrorCode.FENCED_LEADER_EPOCH),
+    ],
+)
+def test_an_epoch_below_all(
+    connection: RawConnection, make_topic: MakeTopic, api: str, error: ErrorCode
+) -> None:
+    """A new topic's leader has epoch 0, so that only a negative one is older; Fetch takes that for none."""
+    topic = make_topic()
+    assert ASKING[api](connection, topic, -2) == error
 
 
 def test_where_an_epoch_ends(connection: RawConnection, make_topic: MakeTopic) -> None:

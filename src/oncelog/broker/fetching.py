@@ -136,7 +136,7 @@ def _look_up(
     if offset < partition.log_start_offset and view.log_start_offset < partition.log_start_offset:
         plan.looked_at_machine = plan.must_wait_for_durability = True
         return view
-    if wanted.current_leader_epoch not in (-1, LEADER_EPOCH):
+    if wanted.current_leader_epoch >= 0 and wanted.current_leader_epoch != LEADER_EPOCH:
         is_newer = wanted.current_leader_epoch > LEADER_EPOCH
         part.error = ErrorCode.UNKNOWN_LEADER_EPOCH if is_newer else ErrorCode.FENCED_LEADER_EPOCH
         plan.looked_at_machine = True
