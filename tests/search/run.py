@@ -36,7 +36,8 @@ def run(seed: int | str, count: int, seen: Seen | None = None) -> list[Step] | N
             steps.append(step)
             sides.do(step)
             if seen is not None:
-                seen.update(outcomes(step.command, sides.reply))
+                for outcome in outcomes(step.command, sides.reply):
+                    seen[outcome] += 1
         sides.compare_all()
     except Exception:  # a Difference, or an assertion of the machine, which is one, too
         return steps
