@@ -58,9 +58,12 @@ def values_of(records: Iterable[Received]) -> list[bytes | None]:
 
 
 def drive(
-    members: Sequence[Consumer], until: Callable[[], bool], what: str, timeout_s: float = 30.0
+    members: Sequence[Consumer], until: Callable[[], bool], what: str, timeout_s: float = 100.0
 ) -> list[Received]:
-    """Poll the members in turn until the condition holds; all records they read meanwhile."""
+    """Poll the members in turn until the condition holds; all records they read meanwhile.
+
+    Members of one thread hold each other up in a rebalance: kafka-python's take up to a minute now and then.
+    """
     records: list[Received] = []
     deadline = time.monotonic() + timeout_s
     while not until():
