@@ -25,13 +25,13 @@ from oncelog.machine.events import BatchAppended, TransactionEnded
 from oncelog.machine.evolve import evolve
 from oncelog.machine.moment import At, Time
 from oncelog.machine.state import State
+from oncelog.store.level0 import LEADER_EPOCH
 from oncelog.wire.definition import Event
 from oncelog.wire.records import control_batch, stamp, with_log_append_time
 
 log = logging.getLogger("oncelog.engine")
 
 Buffer = bytes | memoryview
-LEADER_EPOCH = 0
 SEAL_AFTER_IDLE_S = 0.1
 
 

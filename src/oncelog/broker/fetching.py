@@ -14,6 +14,7 @@ from oncelog.broker.fetch_sessions import PartitionFetch
 from oncelog.broker.published import PartitionView
 from oncelog.machine.extents import Extent
 from oncelog.machine.state import Partition, State
+from oncelog.store.level0 import LEADER_EPOCH
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.records import stamp
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from oncelog.broker.broker import Broker
     from oncelog.broker.deadlines import Deadline
 
-LEADER_EPOCH = 0
 READ_COMMITTED = 1
 RESPONSE_BYTES_MAX = 57_671_680
 """Kafka's fetch.max.bytes."""

@@ -8,8 +8,8 @@ voter has no directory id. Errors per partition: UNKNOWN_TOPIC_OR_PARTITION for 
 from __future__ import annotations
 
 from oncelog.broker.context import Context
-from oncelog.broker.fetching import LEADER_EPOCH
 from oncelog.broker.registry import Api
+from oncelog.store.level0 import LEADER_EPOCH
 from oncelog.wire.definition import ZERO_UUID
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.describe_quorum import (

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from oncelog.broker.context import Context
-from oncelog.broker.fetching import LEADER_EPOCH, READ_COMMITTED
+from oncelog.broker.fetching import READ_COMMITTED
 from oncelog.broker.registry import Api
 from oncelog.machine.extents import Extent
 from oncelog.machine.state import Partition
+from oncelog.store.level0 import LEADER_EPOCH
 from oncelog.wire.compression import CodecMissing
 from oncelog.wire.definition import DecodeError
 from oncelog.wire.errors import ErrorCode

@@ -8,8 +8,8 @@ client believes in.
 from __future__ import annotations
 
 from oncelog.broker.context import Context
-from oncelog.broker.fetching import LEADER_EPOCH
 from oncelog.broker.registry import Api
+from oncelog.store.level0 import LEADER_EPOCH
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.offset_for_leader_epoch import (
     EpochEndOffset,

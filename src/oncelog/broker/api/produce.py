@@ -18,6 +18,7 @@ from oncelog.broker.overtaken import Kind
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import Produce, ProduceBatch, ProduceResult
 from oncelog.machine.state import Topic
+from oncelog.machine.topics import INTERNAL_TOPICS
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.produce import (
     PartitionProduceData,
@@ -32,7 +33,6 @@ from oncelog.wire.records import HEADER_SIZE
 API = Api(request=ProduceRequest, response=ProduceResponse, advertised_min=0)
 
 ADMIN_CLIENT_ID = "__admin_client"
-INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 FIRST_VERSION_OF_TRANSACTIONS_V2 = 12
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 ACKS = (-1, 0, 1)
