@@ -746,6 +746,21 @@ def test_121_an_idle_transactional_id_is_forgotten_and_an_open_transaction_is_no
     assert producer[0] not in machine.state.producer_owners
 
 
+def test_121_with_it_go_all_producer_ids_that_it_ever_had(small):
+    ids = {small.producer()[0] for _ in range(4 * (small.state.limits.producer_epoch_max + 1))}
+    assert len(ids) == 4
+    forgotten = small.transaction("t")
+    assert set(forgotten.producer_ids) == ids == set(small.state.producer_owners)
+    small.do(ExpireTransactionalId("t", forgotten.producer_id, forgotten.producer_epoch, 0))
+    assert small.state.producer_owners == {}
+
+
+def test_what_no_transaction_covers_cannot_be_written_to(machine):
+    machine.producer()
+    with pytest.raises(TypeError):
+        machine.transaction("t").partitions[TOPIC_ID, 0] = None
+
+
 def test_121_one_that_was_used_meanwhile_is_kept(machine):
     producer = machine.producer()
     machine.pass_time(7 * DAY_MS)

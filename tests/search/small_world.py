@@ -14,11 +14,13 @@ invariants hold, machine and model agree, and what the journal's bytes say is wh
 from __future__ import annotations
 
 import argparse
+import copyreg
 import pickle
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from oncelog.machine import commands as c
@@ -30,7 +32,7 @@ from oncelog.machine.extents import Extents
 from oncelog.machine.fingerprint import state_differences
 from oncelog.machine.limits import Limits
 from oncelog.machine.moment import At, Time
-from oncelog.machine.state import State, TransactionState
+from oncelog.machine.state import NOTHING, State, TransactionState
 from oncelog.wire.definition import Event
 from oncelog.wire.errors import ErrorCode
 from tests.search.comparing import Sides
@@ -72,6 +74,13 @@ class Client(NamedTuple):
     sequences: tuple[int, ...] = (0,) * len(PARTITIONS)
     last: Any = None
     waits: bool = False
+
+
+def _nothing() -> Any:
+    return NOTHING
+
+
+copyreg.pickle(MappingProxyType, lambda _: (_nothing, ()))
 
 
 class Pickled:

@@ -7,7 +7,7 @@ tables, which give their own bytes). It must not know what a field means.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from hashlib import sha256
 from typing import Any
@@ -48,7 +48,7 @@ def _leaves(path: str, value: Any) -> Iterator[Leaf]:
         yield path, repr(value)
     elif isinstance(value, (Extents, AbortedIndex)):
         yield path, repr(value.packed())
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         yield f"{path}.count", repr(len(value))
         for key in sorted(value):
             yield from _leaves(f"{path}[{key!r}]", value[key])

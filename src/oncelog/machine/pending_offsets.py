@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from oncelog.machine.events import TransactionOffset
-from oncelog.machine.state import PendingOffset, State, TopicPartition, TransactionalId
+from oncelog.machine.state import NOTHING, PendingOffset, State, TopicPartition, TransactionalId
 
 
 def is_pending(state: State, group_id: str, topic_id: bytes, partition: int) -> bool:
@@ -45,7 +45,7 @@ def drop_all(state: State, transaction: TransactionalId) -> None:
     for group_id, offsets in transaction.offsets.items():
         for partition in offsets:
             _forget(state, group_id, partition, transaction.name)
-    transaction.offsets.clear()
+    transaction.offsets = NOTHING
 
 
 def commit_all(state: State, transaction: TransactionalId) -> None:
@@ -62,7 +62,7 @@ def commit_all(state: State, transaction: TransactionalId) -> None:
                 if others[partition].order < committed.order:
                     del others[partition]
                     _forget(state, group_id, partition, name)
-    transaction.offsets.clear()
+    transaction.offsets = NOTHING
 
 
 def supersede(state: State, group_id: str, partitions: Iterable[TopicPartition]) -> None:

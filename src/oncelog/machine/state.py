@@ -8,7 +8,8 @@ know how it changes (decide.py, evolve.py and the modules of each domain do), no
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from oncelog.machine.aborted_index import AbortedIndex
 from oncelog.machine.config_table import ConfigValue
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 TopicPartition = tuple[bytes, int]
 """A partition as events and transactions name it: topic id and index."""
+
+NOTHING: Any = MappingProxyType({})
+"""What a transactional id without an open transaction covers: one empty dict for all of them, which nobody
+can write to."""
 
 
 class Partition:
@@ -194,16 +199,18 @@ class TransactionalId:
     previous_producer_id: the one that the current id was rotated from, or -1.
     last_epoch: the epoch that its sender held when the current one was made, or -1; a retry of the request
         whose answer was lost carries it and gets the same answer again.
-    producer_ids: every id that was ever given to it; all but the last are fenced wherever they appear.
+    earlier_producer_ids: those that it held before the current one; they are fenced wherever they appear.
     ended_by_coordinator: the last transaction was aborted for its timeout or by an administrator, not by its
         producer.
     partitions, groups: what the open transaction covers, in the order of their addition.
     offsets: by group, the offsets that the open transaction would commit.
+        All three are NOTHING while none is open: there may be a million ids, few of which have one.
     started_age_ms: when the open transaction began, or -1. started_wall_ms: when the last one since
         InitProducerId did, be it open or not, or -1; an abort of nothing is one that ends as it begins.
     """
 
     __slots__ = (
+        "earlier_producer_ids",
         "ended_by_coordinator",
         "groups",
         "last_epoch",
@@ -213,7 +220,6 @@ class TransactionalId:
         "previous_producer_id",
         "producer_epoch",
         "producer_id",
-        "producer_ids",
         "started_age_ms",
         "started_wall_ms",
         "state",
@@ -228,17 +234,22 @@ class TransactionalId:
         self.producer_epoch = -1
         self.previous_producer_id = -1
         self.last_epoch = -1
-        self.producer_ids: list[int] = []
+        self.earlier_producer_ids: tuple[int, ...] = ()
         self.timeout_ms = 0
         self.state = TransactionState.EMPTY
         self.ended_by_coordinator = False
-        self.partitions: dict[TopicPartition, None] = {}
-        self.groups: dict[str, None] = {}
-        self.offsets: dict[str, dict[TopicPartition, PendingOffset]] = {}
+        self.partitions: dict[TopicPartition, None] = NOTHING
+        self.groups: dict[str, None] = NOTHING
+        self.offsets: dict[str, dict[TopicPartition, PendingOffset]] = NOTHING
         self.started_age_ms = -1
         self.started_wall_ms = -1
         self.updated_age_ms = 0
         self.updated_wall_ms = 0
+
+    @property
+    def producer_ids(self) -> tuple[int, ...]:
+        """Every id that was ever given to it, the current one last."""
+        return (*self.earlier_producer_ids, self.producer_id)
 
     def __repr__(self) -> str:
         return (

@@ -44,7 +44,7 @@ from oncelog.machine.events import (
     TransactionPartitionsAdded,
 )
 from oncelog.machine.moment import At, Time
-from oncelog.machine.state import State, TransactionalId, TransactionState
+from oncelog.machine.state import NOTHING, State, TransactionalId, TransactionState
 from oncelog.machine.transaction_table import Ending, Trigger, outcome
 from oncelog.wire.definition import Event
 from oncelog.wire.errors import ErrorCode
@@ -671,7 +671,8 @@ def _give_producer(state: State, transaction: TransactionalId, producer_id: int,
     else:
         _take_producer_id(state, producer_id)
         state.producer_owners[producer_id] = transaction.name
-        transaction.producer_ids.append(producer_id)
+        if transaction.producer_id >= 0:
+            transaction.earlier_producer_ids = transaction.producer_ids
         transaction.previous_producer_id = transaction.producer_id
         transaction.producer_id = producer_id
     transaction.producer_epoch = producer_epoch
@@ -693,6 +694,7 @@ def _begin_or_touch(
         assert not transaction.groups
         assert not transaction.offsets
         transaction.state = TransactionState.ONGOING
+        transaction.partitions, transaction.groups, transaction.offsets = {}, {}, {}
         transaction.ended_by_coordinator = False
         transaction.started_age_ms = at.age_ms
         transaction.started_wall_ms = at.wall_ms
@@ -751,8 +753,7 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
         TransactionState.COMPLETE_COMMIT if event.committed else TransactionState.COMPLETE_ABORT
     )
     transaction.ended_by_coordinator = event.reason in (EndReason.TIMEOUT, EndReason.ADMIN)
-    transaction.partitions.clear()
-    transaction.groups.clear()
+    transaction.partitions = transaction.groups = NOTHING
     transaction.started_age_ms = -1
     _touch(transaction, at)
 
