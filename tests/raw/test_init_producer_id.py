@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from oncelog.wire.errors import ErrorCode
+from oncelog.wire.messages.api_versions import ApiVersionsRequest
+from oncelog.wire.messages.init_producer_id import InitProducerIdRequest
 from tests.support.batches import batch
 from tests.support.fixtures import MakeTopic
 from tests.support.raw import OpenConnection, RawConnection
@@ -32,6 +34,28 @@ def ask(
         lambda answer: int(answer.error_code),
     )
     return ErrorCode(answer.error_code), int(answer.producer_id), int(answer.producer_epoch)
+
+
+def test_two_phase_commit_is_not_offered(connection: RawConnection) -> None:
+    """Version 6 asks for it (KIP-939), which Kafka 4.3 keeps to itself: it is an unstable version there."""
+    answer = connection.call(ApiVersionsRequest(client_software_name="tests", client_software_version="1"), 3)
+    highest = {each.api_key: each.max_version for each in answer.api_keys}
+    assert highest[InitProducerIdRequest.api_key] == max(EVERY_VERSION)
+
+
+@pytest.mark.parametrize("flags", [b"\1\0", b"\0\1"], ids=["Enable2Pc", "KeepPreparedTxn"])
+def test_who_asks_for_two_phase_commit_all_the_same_is_not_answered(
+    connection: RawConnection, open_connection: OpenConnection, unique_name: str, flags: bytes
+) -> None:
+    """No part of it is looked at: the connection is closed, as for any version that is not served."""
+    of_version_5 = connection.encode(
+        InitProducerIdRequest(transactional_id=unique_name, transaction_timeout_ms=1_000), 5
+    )
+    frame = bytearray(of_version_5[4:-1] + flags + b"\0")
+    frame[2:4] = (6).to_bytes(2, "big")
+    connection.send_frame(bytes(frame))
+    assert connection.is_closed_by_broker()
+    assert ask(open_connection(), unique_name)[::2] == (ErrorCode.NONE, 0), "the id was given to nobody"
 
 
 @pytest.mark.parametrize("version", EVERY_VERSION)

@@ -10,7 +10,7 @@ from oncelog.wire.messages.add_partitions_to_txn import (
     AddPartitionsToTxnTopic,
     AddPartitionsToTxnTransaction,
 )
-from tests.support.batches import batch
+from tests.support.batches import batch, now_ms
 from tests.support.fixtures import MakeTopic
 from tests.support.raw import OpenConnection, RawConnection
 from tests.support.speaking import (
@@ -102,6 +102,84 @@ def test_a_produce_without_any_transaction_takes_nothing(
     producer = TransactionalProducer(connection, unique_name)
     assert producer.produce(topic, version=10).error_code == ErrorCode.INVALID_TXN_STATE
     assert log_end_offset(connection, topic) == 0
+
+
+@pytest.mark.parametrize("version", [10, 11])
+def test_a_refused_batch_keeps_later_ones_out_until_it_has_come_again(
+    connection: RawConnection, make_topic: MakeTopic, unique_name: str, version: int
+) -> None:
+    """Else the second of two in flight would be the first that the partition knows (KAFKA-14904)."""
+    topic = make_topic()
+    producer = TransactionalProducer(connection, unique_name)
+    refused, *later = [producer.batch(topic, [b"%d" % number]) for number in range(3)]
+
+    def send(records: bytes) -> int:
+        answer = produce(connection, topic, records, version=version, transactional_id=unique_name)
+        return int(answer.error_code)
+
+    assert send(refused) in (ErrorCode.INVALID_TXN_STATE, ErrorCode.TRANSACTION_ABORTABLE)
+    assert producer.add(topic) == 0
+    for records in later:
+        assert send(records) == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert log_end_offset(connection, topic) == 0
+    assert [send(records) for records in (refused, *later)] == [0, 0, 0]
+    assert producer.end(True, version=3).error_code == 0
+    wait_for(lambda: last_stable_offset(connection, topic) == 4, "the commit")
+
+
+def test_the_lowest_of_the_refused_is_the_one_to_come_again(
+    connection: RawConnection, make_topic: MakeTopic, unique_name: str
+) -> None:
+    topic = make_topic()
+    producer = TransactionalProducer(connection, unique_name)
+    first, second, third = [producer.batch(topic, [b"%d" % number]) for number in range(3)]
+
+    def send(records: bytes) -> int:
+        return int(produce(connection, topic, records, transactional_id=unique_name).error_code)
+
+    assert [send(records) for records in (second, first, third)] == [ErrorCode.TRANSACTION_ABORTABLE] * 3
+    assert producer.add(topic) == 0
+    assert [send(records) for records in (third, second, first, second, third)] == [45, 45, 0, 0, 0]
+
+
+def test_a_refusal_for_its_content_keeps_later_ones_out_too(
+    connection: RawConnection, make_topic: MakeTopic, unique_name: str
+) -> None:
+    topic = make_topic()
+    producer = TransactionalProducer(connection, unique_name)
+    assert producer.add(topic) == 0
+    tomorrows = batch(
+        [b"early"],
+        producer_id=producer.producer_id,
+        epoch=producer.epoch,
+        sequence=0,
+        transactional=True,
+        timestamps_ms=[now_ms() + 86_400_000],
+    )
+    answer = produce(connection, topic, tomorrows, transactional_id=unique_name)
+    assert answer.error_code == ErrorCode.INVALID_TIMESTAMP
+    producer.sequences[topic, 0] = 1
+    assert producer.produce(topic).error_code == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    producer.sequences[topic, 0] = 0
+    assert [producer.produce(topic).error_code for _ in range(2)] == [0, 0]
+
+
+def test_a_refused_batch_keeps_nobody_out_of_another_partition_or_a_later_epoch(
+    connection: RawConnection, make_topic: MakeTopic, unique_name: str
+) -> None:
+    topic = make_topic(partitions=2)
+    producer = TransactionalProducer(connection, unique_name)
+    assert producer.produce(topic).error_code == ErrorCode.TRANSACTION_ABORTABLE
+    assert producer.add(topic, [0, 1]) == 0
+    producer.sequences[topic, 1] = 5
+    assert producer.produce(topic, partition=1).error_code == 0
+    assert producer.end(False, version=3).error_code == 0
+    again = TransactionalProducer(connection, unique_name)
+    assert again.epoch > producer.epoch
+    other = TransactionalProducer(connection, f"{unique_name}-other")
+    assert other.add(topic) == 0
+    other.sequences[topic, 0] = 7
+    assert other.produce(topic).error_code == 0
 
 
 def test_a_late_produce_after_the_end_is_not_stored(

@@ -213,10 +213,13 @@ class Model:
                 by_id = command.version >= 13 and one.topic_id not in self.topics
                 results.append((UNKNOWN_TOPIC_ID if by_id else UNKNOWN_PARTITION, -1, False))
             else:
-                results.append(self._produce_one(command, one.header, place, log))
+                results.append(self._produce_one(command, one, place, log))
         return tuple(results)
 
-    def _produce_one(self, command: c.Produce, header: Any, place: Place, log: Log) -> tuple[int, int, bool]:
+    def _produce_one(
+        self, command: c.Produce, one: c.ProduceBatch, place: Place, log: Log
+    ) -> tuple[int, int, bool]:
+        header = one.header
         pid, epoch, first, count = (
             header.producer_id,
             header.producer_epoch,
@@ -246,6 +249,8 @@ class Model:
         last = (first + count - 1) % SEQUENCES
         adds = in_txn and command.version >= FIRST_ADDING_PRODUCE and pid not in log.open
         error, original = self._place(window, epoch, first, last, count, must_start_at_zero=adds)
+        if not error and window is None and first > one.first_sequence_max:
+            error = OUT_OF_ORDER
         if error or original >= 0:
             return error, original, False
         if pid in log.open and not in_txn:

@@ -26,6 +26,7 @@ from oncelog.broker.metrics import ErrorCounts
 from oncelog.broker.options import Options
 from oncelog.broker.overtaken import Overtaken
 from oncelog.broker.published import Published
+from oncelog.broker.refused_batches import RefusedBatches
 from oncelog.broker.registry import Registry
 from oncelog.journal import Journal, Written
 from oncelog.machine.state import State
@@ -93,6 +94,9 @@ class Broker:
         self.errors = ErrorCounts((route.name, route.api.response) for route in registry.routes.values())
         self.faults: Faults | None = None
         self.housekeeping = Housekeeping(self.engine, self.deadlines, options.housekeeping_options())
+        self.refused_batches = RefusedBatches(
+            state, self.engine.age_ms, self.housekeeping.producer_id_expiration_ms
+        )
 
     def journal_bytes(self) -> int:
         """What the journal holds."""

@@ -89,14 +89,14 @@ class Housekeeping:
                         self._engine.execute(expiry)
             yield
 
-    def _producer_id_expiration_ms(self) -> int:
+    def producer_id_expiration_ms(self) -> int:
         """As the broker was started with, unless it was altered since."""
         altered = altered_broker_config(PRODUCER_ID_EXPIRATION, self._engine.state.broker_configs)
         return altered if isinstance(altered, int) else self._options.producer_id_expiration_ms
 
     def _forget_producers(self, partition: Partition) -> Iterator[None]:
         """A producer with an open transaction stays; the machine sees to that."""
-        idle_ms = self._producer_id_expiration_ms()
+        idle_ms = self.producer_id_expiration_ms()
         producers = partition.producers
         for producer_ids in _chunks(list(producers)):
             since_ms = self._engine.age_ms() - idle_ms

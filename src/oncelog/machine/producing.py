@@ -36,7 +36,6 @@ from oncelog.machine.producer_window import (
 from oncelog.machine.state import Partition, State, Topic, TopicPartition, TransactionalId, TransactionState
 from oncelog.wire.definition import Event
 from oncelog.wire.errors import ErrorCode
-from oncelog.wire.records import BatchHeader
 
 FIRST_VERSION_TOLD_ABORTABLE = 11
 FIRST_VERSION_ADDING_PARTITIONS = 12
@@ -153,7 +152,7 @@ def _decide_batch(
     time: Time,
 ) -> tuple[BatchAppended | None, ProduceResult]:
     """One batch in Kafka's order: the partition, its transaction, the topic's limits, its sequence."""
-    topic_id, index, header, size = batch
+    topic_id, index, header, size, _ = batch
     topic = state.topics.get(topic_id)
     if topic is None:
         if command.version < FIRST_VERSION_WITH_TOPIC_IDS:
@@ -184,7 +183,7 @@ def _decide_batch(
         if refusal is not None:
             return None, refusal
     if producer_id >= 0:
-        refusal = _sequence_refusal(state, command, header, partition, is_transactional)
+        refusal = _sequence_refusal(state, command, batch, partition)
         if refusal is not None:
             return None, refusal
     base_offset = partition.log_end_offset
@@ -269,9 +268,11 @@ def _limits_refusal(
 
 
 def _sequence_refusal(
-    state: State, command: Produce, header: BatchHeader, partition: Partition, is_transactional: bool
+    state: State, command: Produce, batch: ProduceBatch, partition: Partition
 ) -> ProduceResult | None:
     """The producer's epoch and sequence; None where the batch is the next one (law 3, law 4)."""
+    header = batch.header
+    is_transactional = header.is_transactional
     producer_id, epoch, base_sequence = header.producer_id, header.producer_epoch, header.base_sequence
     if base_sequence < 0 or epoch < 0:
         return _refused(
@@ -295,6 +296,12 @@ def _sequence_refusal(
         starts_at_zero=is_transactional and command.version >= FIRST_VERSION_ADDING_PARTITIONS,
     )
     if placing is NEXT:
+        if window is None and base_sequence > batch.first_sequence_max:
+            return _refused(
+                ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+                partition,
+                f"sequence {batch.first_sequence_max} was refused before and has to come first",
+            )
         if not is_transactional and producer_id in partition.open_transactions:
             return _refused(
                 ErrorCode.INVALID_TXN_STATE, partition, "the producer has a transaction open here"

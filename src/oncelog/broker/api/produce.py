@@ -56,8 +56,7 @@ class _Place(NamedTuple):
 def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
     """Check structure, let the machine decide, and answer per partition."""
     whole_request = _whole_request_error(request)
-    if context.broker.disk_space.is_nearly_full:
-        whole_request = Refused(ErrorCode.NOT_ENOUGH_REPLICAS, "the broker's disk is nearly full")
+    is_nearly_full = context.broker.disk_space.is_nearly_full
     places: list[_Place] = []
     commands: list[ProduceBatch] = []
     batches: list[Buffer] = []
@@ -69,6 +68,8 @@ def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
             if isinstance(checked, ProduceBatch) and topic is not None and topic.produce_rules.needs_keys:
                 keyed_records += checked.header.record_count
                 checked = _with_keys(checked, partition_data, keyed_records)
+            if is_nearly_full:
+                checked = _without_room(context, request, checked)
             if isinstance(checked, Refused):
                 places.append(_Place(topic_data, partition_data.index, checked, -1))
                 continue
@@ -81,12 +82,15 @@ def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
         producer = _first_generation_producer(context, request, commands)
         if producer is not None and context.broker.overtaken.closes(context, Kind.PRODUCE, producer):
             return None
+        asked = commands if producer is None else context.broker.refused_batches.expecting(commands)
         command = Produce(
-            request.transactional_id, tuple(commands), context.version, context.client_id, context.host
+            request.transactional_id, tuple(asked), context.version, context.client_id, context.host
         )
         results = context.broker.engine.produce(command, batches)
-        if producer is not None and not any(result.error for result in results):
-            context.broker.overtaken.spoke(context, Kind.PRODUCE, producer)
+        if producer is not None:
+            context.broker.refused_batches.decided(commands, results)
+            if not any(result.error for result in results):
+                context.broker.overtaken.spoke(context, Kind.PRODUCE, producer)
     if request.acks == 0:
         if any(place.refused or results[place.batch_number].error for place in places):
             context.broker.close_connection(context, "a produce with acks=0 failed")
@@ -102,6 +106,13 @@ def _first_generation_producer(
         return None
     header = batches[0].header
     return (header.producer_id, header.producer_epoch) if header.is_transactional else None
+
+
+def _without_room(context: Context, request: ProduceRequest, checked: ProduceBatch | Refused) -> Refused:
+    """On a disk that is nearly full, where each batch is refused, and may come again."""
+    if isinstance(checked, ProduceBatch) and _first_generation_producer(context, request, [checked]):
+        context.broker.refused_batches.refused(checked)
+    return Refused(ErrorCode.NOT_ENOUGH_REPLICAS, "the broker's disk is nearly full")
 
 
 def _topic(context: Context, topic_data: TopicProduceData) -> Topic | None:
