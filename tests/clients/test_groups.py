@@ -17,7 +17,6 @@ def fill(client: Client, topic: str, partitions: int, count: int, prefix: str) -
     producer.close()
 
 
-@pytest.mark.timeout(400)
 def test_members_join_and_leave_and_every_record_is_read(
     client: Client, make_topic: MakeTopic, unique_name: str
 ) -> None:

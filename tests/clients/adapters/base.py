@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 Partition = tuple[str, int]
 """Topic name and partition number."""
@@ -86,6 +86,8 @@ class Consumer(ABC):
     """A consumer: subscribed to topics in a group, or assigned to partitions by hand."""
 
     group_id: str | None
+    must_be_polled_all_the_time: ClassVar[bool] = False
+    """Members of a group that take turns in one thread may rebalance again and again."""
 
     @abstractmethod
     def poll(self, timeout_s: float = 0.2) -> list[Received]: ...

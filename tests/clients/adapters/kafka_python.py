@@ -108,6 +108,11 @@ class KafkaPythonProducer(Producer):
 
 
 class KafkaPythonConsumer(Consumer):
+    # A JoinGroup and SyncGroup answered while nobody polls are thrown away: the next poll finds the join done
+    # (`self._join_task.is_done`) and joins again instead of taking its result, as of 3.0.12. Each such join
+    # is a rebalance for the others, whose answers then come between two of their polls.
+    must_be_polled_all_the_time = True
+
     def __init__(
         self, config: dict[str, Any], topics: Sequence[str], partitions: Sequence[Partition]
     ) -> None:
