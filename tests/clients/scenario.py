@@ -65,8 +65,8 @@ def drive(
 ) -> list[Received]:
     """Poll the members until the condition holds; all records they read meanwhile.
 
-    In turn, save those that must be polled all the time for a rebalance to end. While more than one member is
-    given, the condition may only ask the members for what they know; it must not poll them.
+    In turn, save those that must be polled all the time for a rebalance to end. The condition may only ask
+    members for what they know: polling is done here, and what it reads is returned.
     """
     records: list[Received] = []
     deadline = time.monotonic() + timeout_s
@@ -85,6 +85,17 @@ def drive(
                 records += member.poll(0.05)
             if members and not polled_here:
                 time.sleep(0.02)
+    return records
+
+
+def read_some(consumer: Consumer, count: int, what: str, timeout_s: float = 30.0) -> list[Received]:
+    """The next records, at least so many: all that were polled, for the position is past them."""
+    records: list[Received] = []
+    deadline = time.monotonic() + timeout_s
+    while len(records) < count:
+        if time.monotonic() > deadline:
+            raise NotInTime(f"{what} did not come within {timeout_s} s; {len(records)} of {count} are there")
+        records += consumer.poll()
     return records
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.clients.adapters.base import Client, Consumer
-from tests.clients.scenario import drive, partitions_of, share_out
+from tests.clients.scenario import drive, partitions_of, read_some, share_out
 from tests.support.fixtures import MakeTopic
+from tests.support.waiting import wait_for
 
 
 def fill(client: Client, topic: str, partitions: int, count: int, prefix: str) -> None:
@@ -38,7 +39,7 @@ def test_members_join_and_leave_and_every_record_is_read(
                 seen.update(record.value for record in member.poll(0.05))
             return expected <= seen
 
-        drive([], all_there, f"the records called {prefix!r}")
+        wait_for(all_there, f"the records called {prefix!r}", timeout_s=30.0)
 
     for count, sizes in [(1, [6]), (2, [3, 3]), (3, [2, 2, 2])]:
         members.append(client.consumer(topics=[topic], group_id=unique_name))
@@ -58,13 +59,11 @@ def test_a_successor_goes_on_at_the_committed_offset(
     topic = make_topic()
     fill(client, topic, 1, 10, "record")
     first = client.consumer(topics=[topic], group_id=unique_name)
-    read = []
-    drive([first], lambda: len(read) >= 10 or bool(read.extend(first.poll())), "ten records")
+    read_some(first, 10, "ten records")
     first.commit({(topic, 0): 4})
     first.close()
     second = client.consumer(topics=[topic], group_id=unique_name)
-    again = []
-    drive([second], lambda: len(again) >= 6 or bool(again.extend(second.poll())), "the other six")
+    again = read_some(second, 6, "the other six")
     assert [record.offset for record in again] == [4, 5, 6, 7, 8, 9]
     assert client.admin().group_offsets(unique_name, [(topic, 0)]) == {(topic, 0): 4}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.clients.adapters.base import Client, ClientError, Consumer, Partition, Producer, Received
-from tests.clients.scenario import drive, partitions_of, read_everything, share_out, values_of
+from tests.clients.scenario import drive, partitions_of, read_everything, read_some, share_out, values_of
 from tests.support.fixtures import MakeTopic
 from tests.support.waiting import wait_for
 
@@ -108,8 +108,8 @@ def test_an_open_transaction_hides_itself_and_what_follows(
         seen += consumer.poll(0.15)
     assert seen == []
     producer.commit()
-    drive([consumer], lambda: bool(seen) or bool(seen.extend(consumer.poll())), "the committed record")
-    assert seen[0].value == b"in the transaction"
+    first = read_some(consumer, 1, "the committed record")[0]
+    assert first.value == b"in the transaction"
     assert values_of(read_everything(client, [(topic, 0)]))[:2] == [b"in the transaction", b"behind it"]
 
 
@@ -178,7 +178,7 @@ def transform(client: Client, source: str, target: str, group_id: str, total: in
     producer = started(client, f"{group_id}-producer")
     done, transactions = 0, 0
     while done < total:
-        records = drive_for_records(consumer)[:17]
+        records = read_some(consumer, 1, "records to transform")[:17]
         transactions += 1
         producer.begin()
         for record in records:
@@ -193,12 +193,6 @@ def transform(client: Client, source: str, target: str, group_id: str, total: in
         consumer.rewind_to_committed()
     consumer.close()
     producer.close()
-
-
-def drive_for_records(consumer: Consumer) -> list[Received]:
-    records: list[Received] = []
-    drive([consumer], lambda: bool(records) or bool(records.extend(consumer.poll())), "records to transform")
-    return records
 
 
 def next_offsets(records: Sequence[Received]) -> dict[Partition, int]:
@@ -232,7 +226,7 @@ def test_offsets_of_an_aborted_transaction_stay_unknown(
     feeder.send(topic, b"input", partition=0)
     feeder.flush()
     consumer = client.consumer(topics=[topic], group_id=unique_name)
-    drive_for_records(consumer)
+    read_some(consumer, 1, "the input")
     producer = started(client, unique_name)
     for commit, expected in [(False, {}), (True, {(topic, 0): 1})]:
         producer.begin()
