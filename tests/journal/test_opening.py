@@ -190,7 +190,7 @@ def test_what_was_found_after_a_kill_is_sealed_by_the_next_start(first: str) -> 
     path = SECOND_FILE if first == "first in a file" else FIRST_FILE
     last, seal = entry_addresses(disk, path)[-2:]
     assert seal >= last + BLOCK_BYTES
-    assert open_journal(disk.clone()).entries_to_replay_max() > len(sent)
+    assert open_journal(disk.clone()).contents().entries > len(sent)
     put(disk, path, last + 300, b"\xff\xff")
     assert f"journal entry {len(sent)} is damaged" in str(refusal(disk))
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Beside it lie memory.current, what the container takes, and memory.stat, what that is."""
 
 
 def free_bytes() -> int | None:
-    """What is available, or what the container may have where that is less; None where neither is told."""
+    """What is available, or left of the container's where that is less; None where neither is told."""
     known = [size for size in (available_bytes(), container_bytes()) if size is not None]
     return min(known, default=None)
 
@@ -23,9 +24,19 @@ def available_bytes() -> int | None:
 
 
 def container_bytes() -> int | None:
-    """The limit of the control group, where there is one: what the host has available says nothing of it."""
-    text = "".join(_lines(CONTAINER_LIMIT)).strip()
-    return int(text) if text.isdecimal() else None
+    """What is left of the control group's limit, where there is one; the host's memory says nothing of it.
+
+    Pages of files that were not used lately count as free: the system takes them back before it kills.
+    """
+    limit = "".join(_lines(CONTAINER_LIMIT)).strip()
+    if not limit.isdecimal():
+        return None
+    current = "".join(_lines(CONTAINER_LIMIT.with_name("memory.current"))).strip()
+    used_bytes = int(current) if current.isdecimal() else 0
+    for line in _lines(CONTAINER_LIMIT.with_name("memory.stat")):
+        if line.startswith("inactive_file "):
+            used_bytes -= int(line.split()[1])
+    return max(int(limit) - max(used_bytes, 0), 0)
 
 
 def _lines(path: Path) -> list[str]:

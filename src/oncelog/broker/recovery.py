@@ -16,6 +16,7 @@ from oncelog.machine.moment import At
 from oncelog.machine.state import State
 
 STEP_ENTRIES = 4096
+STEP_EVENTS_BYTES = 1 << 20
 
 
 class Replayed(NamedTuple):
@@ -44,7 +45,7 @@ def replay(state: State, entries: Iterable[ReplayedEntry]) -> Replayed:
 
 def replay_in_steps(state: State, entries: Iterable[ReplayedEntry]) -> Generator[int, None, Replayed]:
     """The same, which yields the count of entries now and then, for others to have a turn."""
-    count = 0
+    count = step_began = step_bytes = 0
     age_ms = 0
     collects = gc.isenabled()
     gc.disable()
@@ -61,7 +62,9 @@ def replay_in_steps(state: State, entries: Iterable[ReplayedEntry]) -> Generator
                         f"the events of journal entry {entry.position} speak of {at.payload_offset} payload "
                         f"bytes, but it holds {entry.payload_size}"
                     )
-            if count % STEP_ENTRIES == 0:
+            step_bytes += len(entry.events)
+            if step_bytes >= STEP_EVENTS_BYTES or count - step_began >= STEP_ENTRIES:
+                step_began, step_bytes = count, 0
                 yield count
     finally:
         if collects:

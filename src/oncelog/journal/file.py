@@ -27,10 +27,11 @@ from oncelog.journal import (
 )
 from oncelog.journal.directory import JOURNAL_NAME, LOCK_NAME, META_NAME, DataDirectory
 from oncelog.journal.files import (
+    Contents,
     JournalFile,
     OpenFiles,
+    contents_of,
     create_file,
-    indexed_entry_count,
     inspect_file,
     write_index,
 )
@@ -159,15 +160,14 @@ class FileJournal:
     def replayed_bytes(self) -> int:
         return self._replay.replayed_bytes
 
-    def entries_to_replay_max(self) -> int:
-        """An upper bound of the entries that replay will read, from the files' indexes and sizes."""
-        count = 0
+    def contents(self) -> Contents:
+        """What replay will read, if all of it is whole: from indexes and headers, which takes a moment."""
+        entries = events_bytes = 0
         for number in self._directory.file_numbers():
             handle = self._directory.disk.open(self._directory.file_path(number))
             try:
                 salt = inspect_file(self._directory, number, handle).salt
-                indexed = indexed_entry_count(handle, salt)
-                count += handle.size() // BLOCK_BYTES if indexed is None else indexed
+                found = contents_of(handle, salt)
             except OSError as failed:
                 raise JournalError(
                     JournalErrorKind.READ_FAILED,
@@ -175,7 +175,9 @@ class FileJournal:
                 ) from failed
             finally:
                 handle.close()
-        return count
+            entries += found.entries
+            events_bytes += found.events_bytes
+        return Contents(entries, events_bytes)
 
     def free_bytes(self) -> int:
         return self._directory.disk.free_bytes(self._directory.path)

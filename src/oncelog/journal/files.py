@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
+from typing import NamedTuple
 
 from oncelog.disk import Disk, File
 from oncelog.journal import JournalError, JournalErrorKind
@@ -18,13 +19,13 @@ from oncelog.journal.format import (
     ENTRY_HEADER,
     FIRST_ADDRESS,
     FORMAT_VERSION,
-    INDEX_HEADER,
     INDEX_ROW,
-    INDEX_TRAILER,
     Index,
     IndexRow,
     pack_file_header,
     pack_index,
+    round_up,
+    unpack_entry_header,
     unpack_file_header,
     unpack_index,
     unpack_index_address,
@@ -137,13 +138,25 @@ def read_index(handle: File, salt: int) -> tuple[int, Index] | None:
     return None if index is None else (address, index)
 
 
-def indexed_entry_count(handle: File, salt: int) -> int | None:
-    """How many entries a closed file's index tells of, without reading its rows; None where there is none."""
-    size_bytes = handle.size()
-    address = unpack_index_address(handle.read(BLOCK_BYTES, max(0, size_bytes - BLOCK_BYTES)), salt)
-    if address is None or not FIRST_ADDRESS <= address < size_bytes:
-        return None
-    return (size_bytes - address - INDEX_HEADER.size - INDEX_TRAILER.size) // INDEX_ROW.size
+class Contents(NamedTuple):
+    """What a file, or a journal, holds: so many entries, and their events in bytes."""
+
+    entries: int
+    events_bytes: int
+
+
+def contents_of(handle: File, salt: int) -> Contents:
+    """From the index of a closed file, else from the headers of the entries, one after the other."""
+    found = read_index(handle, salt)
+    if found is not None:
+        lengths = [events_length for _, events_length, *_ in INDEX_ROW.iter_unpack(found[1].rows)]
+        return Contents(len(lengths), sum(lengths))
+    entries, events_bytes, address = 0, 0, FIRST_ADDRESS
+    while header := unpack_entry_header(handle.read(ENTRY_HEADER.size, address), 0, salt):
+        entries += 1
+        events_bytes += header.events_length
+        address += round_up(ENTRY_HEADER.size + header.events_length + header.payload_length)
+    return Contents(entries, events_bytes)
 
 
 def payload_address(row: IndexRow) -> int:
