@@ -23,7 +23,8 @@ def test_numbers_are_given_once_and_without_gaps() -> None:
 def test_each_sentence_has_a_test_of_its_number() -> None:
     tested = {
         f"{letter}{number}"
-        for letter, path in TESTS.items()
+        for letter, paths in TESTS.items()
+        for path in paths
         for number in re.findall(rf"^def test_{letter.lower()}(\d+)_", path.read_text(), re.MULTILINE)
     }
     assert tested == set(sentences())

@@ -45,12 +45,26 @@ class NoAnswer(AssertionError):
 
 
 class StillLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time moves only when the test moves it."""
+    """An event loop whose time moves only when the test moves it.
+
+    between: called after each single callback, where another process would find the broker between two steps.
+    """
 
     now_s = 1_000.0
+    between: Callable[[], None] = staticmethod(lambda: None)
 
     def time(self) -> float:
         return self.now_s
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        return super().call_soon(self._run, callback, args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        return super().call_at(when, self._run, callback, args, context=context)
+
+    def _run(self, callback: Any, args: Sequence[Any]) -> None:
+        callback(*args)
+        self.between()
 
 
 class HandMovedClock:
@@ -214,7 +228,12 @@ class Client:
     def answers(self) -> list[Any]:
         """Run until nothing is left to do; the answers that came and were not taken yet."""
         self._process.settle()
-        data = b"".join(self.transport.writes)[self._taken :]
+        return self.come()
+
+    def come(self) -> list[Any]:
+        """The answers that came and were not taken yet; runs nothing: for what happens inside the loop."""
+        data = b"".join(self.transport.writes[self._taken :])
+        self._taken = len(self.transport.writes)
         found = []
         position = 0
         while position < len(data):
@@ -226,7 +245,6 @@ class Client:
             assert correlation_id == due.correlation_id, f"answered {correlation_id}, due was {due}"
             found.append(response)
             position += 4 + size
-        self._taken += len(data)
         return found
 
     def call(self, request: Message, version: int) -> Any:
