@@ -25,6 +25,8 @@ lint: setup ## formatting, lint, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --exclude 'disk/(posix|direct)\.py'
 	$(BIN)/lint-imports
 
 test: setup lint ## the whole default test run

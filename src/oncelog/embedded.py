@@ -16,7 +16,15 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
-from oncelog.broker.assembly import CannotStart, assemble, listen, memory_reader, new_cluster_id, new_loop
+from oncelog.broker.assembly import (
+    CannotStart,
+    assemble,
+    listen,
+    memory_reader,
+    new_cluster_id,
+    new_loop,
+    open_file_journal,
+)
 from oncelog.broker.broker import Broker as BrokerCore
 from oncelog.broker.engine import EngineFailed
 from oncelog.broker.faults import Faults
@@ -33,9 +41,7 @@ from oncelog.broker.options import (
 from oncelog.broker.recovery import replay
 from oncelog.broker.registry import Registry
 from oncelog.broker.server import Server
-from oncelog.disk.real import RealDisk
 from oncelog.journal import Journal, JournalError
-from oncelog.journal.file import FileJournal
 from oncelog.journal.memory import MemoryJournal
 from oncelog.machine.commands import CreateTopic
 from oncelog.machine.state import State
@@ -250,7 +256,7 @@ class Broker:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=new_loop) as runner:
+            with asyncio.Runner(loop_factory=lambda: new_loop(self._options.loop)) as runner:
                 runner.run(self._serve())
         except BaseException as failed:
             if not self._started.done():
@@ -279,13 +285,7 @@ class Broker:
     def _open_journal(self, loop: asyncio.AbstractEventLoop) -> tuple[Journal, str]:
         if self._is_in_memory:
             return MemoryJournal(loop.call_soon, self._memory_bytes_max), new_cluster_id()
-        journal = FileJournal.open(
-            RealDisk(),
-            self._options.data,
-            post=loop.call_soon_threadsafe,
-            file_bytes_max=self._options.journal_file_bytes_max,
-            random_bytes=os.urandom,
-        )
+        journal = open_file_journal(self._options, loop)
         return journal, journal.cluster_id
 
     def _replayed_core(self, cluster_id: str, age_ms: int | None) -> BrokerCore:

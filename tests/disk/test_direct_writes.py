@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from oncelog.disk import real
-from oncelog.disk.real import DIRECT_BLOCK_BYTES, DIRECT_BUFFER_BYTES_MAX, DirectWriter, RealDisk, RealFile
+from oncelog.disk import direct
+from oncelog.disk.direct import DIRECT_BLOCK_BYTES, DIRECT_BUFFER_BYTES_MAX, DirectWriter
+from oncelog.disk.posix import SystemFile
+from oncelog.disk.real import RealDisk
 
 BLOCK = DIRECT_BLOCK_BYTES
 
@@ -25,13 +27,13 @@ def pieces_of(data: bytes, chance: random.Random) -> list[bytes]:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> RealFile:
+def file(tmp_path: Path) -> SystemFile:
     made = RealDisk().create(str(tmp_path / "file"))
-    assert isinstance(made, RealFile)
+    assert isinstance(made, SystemFile)
     return made
 
 
-def test_durable_writes_of_whole_blocks_read_back(file: RealFile) -> None:
+def test_durable_writes_of_whole_blocks_read_back(file: SystemFile) -> None:
     chance = random.Random(7)
     expected = bytearray(64 * BLOCK)
     file.zero_fill(0, len(expected))
@@ -45,7 +47,7 @@ def test_durable_writes_of_whole_blocks_read_back(file: RealFile) -> None:
         assert file.read(len(expected), 0) == bytes(expected)
 
 
-def test_writes_that_are_no_blocks_mix_with_those_that_are(file: RealFile) -> None:
+def test_writes_that_are_no_blocks_mix_with_those_that_are(file: SystemFile) -> None:
     file.write([bytes([1]) * (2 * BLOCK)], 0, durable=True)
     file.write([bytes([2]) * 100], 50, durable=True)
     file.write([bytes([3]) * BLOCK], BLOCK, durable=True)
@@ -53,7 +55,7 @@ def test_writes_that_are_no_blocks_mix_with_those_that_are(file: RealFile) -> No
     assert content == bytes([1]) * 50 + bytes([2]) * 100 + bytes([1]) * (BLOCK - 150) + bytes([3]) * BLOCK
 
 
-def test_a_write_larger_than_the_buffer_is_continued(file: RealFile) -> None:
+def test_a_write_larger_than_the_buffer_is_continued(file: SystemFile) -> None:
     data = random.Random(1).randbytes(DIRECT_BUFFER_BYTES_MAX + 3 * BLOCK)
     file.write([data[:100], data[100:]], 0, durable=True)
     assert file.read(len(data) + 1, 0) == data
@@ -61,7 +63,7 @@ def test_a_write_larger_than_the_buffer_is_continued(file: RealFile) -> None:
 
 @pytest.mark.parametrize("refusal", [errno.EINVAL, errno.EOPNOTSUPP])
 def test_where_direct_writes_are_refused_plain_ones_go_on(
-    file: RealFile, monkeypatch: pytest.MonkeyPatch, refusal: int
+    file: SystemFile, monkeypatch: pytest.MonkeyPatch, refusal: int
 ) -> None:
     def refuse(*_arguments: object) -> int:
         raise OSError(refusal, os.strerror(refusal))
@@ -73,7 +75,7 @@ def test_where_direct_writes_are_refused_plain_ones_go_on(
     assert file.read(2 * BLOCK, 0) == bytes(BLOCK) + b"x" * BLOCK
 
 
-def test_a_failed_direct_write_is_no_refusal(file: RealFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_direct_write_is_no_refusal(file: SystemFile, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -83,7 +85,7 @@ def test_a_failed_direct_write_is_no_refusal(file: RealFile, monkeypatch: pytest
 
 
 def test_without_direct_writes_on_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(real, "_DIRECT", 0)
+    monkeypatch.setattr(direct, "DIRECT", 0)
     file = RealDisk().create(str(tmp_path / "file"))
     file.zero_fill(0, BLOCK)
     file.write([b"y" * BLOCK], 0, durable=True)

@@ -1,9 +1,13 @@
-"""What both disks do alike: the rest of the program can't tell them apart until something goes wrong."""
+"""What all disks do alike: the rest of the program can't tell them apart until something goes wrong.
+
+The real disk is run as this system has it, and as others have it (`tests/support/other_systems.py`).
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,13 +15,24 @@ import pytest
 from oncelog.disk import Disk, LockedError
 from oncelog.disk.faulty import FaultyDisk
 from oncelog.disk.real import RealDisk
+from tests.support import other_systems
 
 Place = tuple[Disk, str]
 
 
-@pytest.fixture(params=["real", "faulty"])
+@pytest.fixture(params=["real", *other_systems.NAMES])
+def real_disk(request: pytest.FixtureRequest) -> Disk:
+    """The operating system's disk, of this system and of others."""
+    return RealDisk() if request.param == "real" else other_systems.system_named(request.param).disk()
+
+
+@pytest.fixture(params=["real", *other_systems.NAMES, "faulty"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    return (RealDisk(), str(tmp_path)) if request.param == "real" else (FaultyDisk(), "")
+    if request.param == "faulty":
+        return FaultyDisk(), ""
+    if request.param == "real":
+        return RealDisk(), str(tmp_path)
+    return other_systems.system_named(request.param).disk(), str(tmp_path)
 
 
 def test_what_is_written_is_read_back(place: Place) -> None:
@@ -82,6 +97,54 @@ def test_creating_what_exists_empties_it(place: Place) -> None:
     assert disk.create(f"{base}/f").size() == 0
 
 
+def test_a_file_takes_the_place_of_another_and_what_is_open_stays_readable(place: Place) -> None:
+    disk, base = place
+    for name in "ab":
+        file = disk.create(f"{base}/{name}")
+        file.write([name.encode() * 10], 0)
+        file.sync()
+        file.close()
+    disk.rename(f"{base}/a", f"{base}/b")
+    assert disk.list(base or "/") == ["b"]
+    assert disk.open(f"{base}/b").read(20, 0) == b"a" * 10
+
+
+def test_many_buffers_and_long_ones_come_back_in_order(place: Place) -> None:
+    disk, base = place
+    file = disk.create(f"{base}/f")
+    many = [bytes([number % 251]) * (number % 7) for number in range(3000)]
+    file.write(many, 3, durable=True)
+    assert file.read(1 << 20, 3) == b"".join(many)
+    long = [bytes([number]) * (9 << 20) for number in (1, 2, 3)]
+    file.write(long, 3)
+    assert file.read(28 << 20, 3) == b"".join(long)
+    lines = b"a\nb\r\nc\x1ad"
+    file.write([lines], 3, durable=True)
+    assert file.read(len(lines), 3) == lines
+
+
+def test_threads_read_and_write_one_file_at_offsets_of_their_own(place: Place) -> None:
+    disk, base = place
+    file = disk.create(f"{base}/f")
+    file.write([bytes([number]) * 100 for number in range(8)], 0)
+    wrong: list[object] = []
+
+    def use(number: int) -> None:
+        for _ in range(300):
+            file.write([bytes([number]) * 100], number * 100)
+            found = file.read(100, number * 100)
+            if found != bytes([number]) * 100:
+                wrong.append((number, found))
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert file.size() == 800
+
+
 def test_a_lock_is_held_once(place: Place) -> None:
     disk, base = place
     lock = disk.lock(f"{base}/LOCK", "process 17")
@@ -92,14 +155,25 @@ def test_a_lock_is_held_once(place: Place) -> None:
     disk.lock(f"{base}/LOCK", "process 18").release()
 
 
-def test_a_lock_is_held_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", other_systems.NAMES)
+def test_a_lock_of_another_system_is_held_against_other_processes(tmp_path: Path, name: str) -> None:
+    lock = RealDisk().lock(str(tmp_path / "LOCK"), "process 17")
+    disk = other_systems.system_named(name).disk()
+    with pytest.raises(LockedError, match="process 17"):
+        disk.lock(str(tmp_path / "LOCK"), "process 18")
+    lock.release()
+
+
+def test_a_lock_is_held_on_a_full_disk_too(
+    real_disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(os, "pwrite", full)
-    lock = RealDisk().lock(str(tmp_path / "LOCK"), "process 17")
+    monkeypatch.setattr(type(real_disk).lock.__globals__["os"], "write", full)
+    lock = real_disk.lock(str(tmp_path / "LOCK"), "process 17")
     with pytest.raises(LockedError, match="another process"):
-        RealDisk().lock(str(tmp_path / "LOCK"), "process 18")
+        real_disk.lock(str(tmp_path / "LOCK"), "process 18")
     lock.release()
 
 
@@ -112,10 +186,10 @@ def test_reading_without_waiting(place: Place) -> None:
     assert file.read_nowait(30, 1) is None
 
 
-def test_a_real_file_needs_a_directory_to_be_one(tmp_path: Path) -> None:
+def test_a_real_file_needs_a_directory_to_be_one(real_disk: Disk, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
     with pytest.raises(NotADirectoryError):
-        RealDisk().make_directory(str(tmp_path / "f"))
+        real_disk.make_directory(str(tmp_path / "f"))
 
 
 @pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system has no reads that never wait")

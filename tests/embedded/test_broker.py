@@ -67,6 +67,25 @@ def test_blocking_clients_in_a_with_block() -> None:
         assert poll_one(broker, "orders") == b"one"
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_each_event_loop_serves_and_goes_on_after_a_crash(tmp_path: Path, loop: str) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not there for this Python")
+    with oncelog.Broker(tmp_path / "data", topics=["orders"], loop=loop) as broker:
+        assert type(broker._loop).__module__.partition(".")[0] == loop
+        send(broker, "orders", b"one")
+        broker.crash()
+        assert poll_one(broker, "orders") == b"one"
+
+
+def test_a_loop_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(oncelog.CannotStart, match="uvloop is not installed"):
+        oncelog.Broker(loop="uvloop").start()
+    with oncelog.Broker(topics=["orders"]) as broker:
+        assert type(broker._loop).__module__.partition(".")[0] == "asyncio"
+
+
 def test_blocking_clients_inside_an_async_function_return() -> None:
     async def main() -> None:
         async with oncelog.Broker(topics=["orders"]) as broker:

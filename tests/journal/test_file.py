@@ -314,61 +314,7 @@ def test_whatever_is_confirmed_survives_a_loss_of_power_right_then() -> None:
         assert after == writer.confirmed
 
 
-# --- threads ---
-
-
-def test_threads_write_while_others_read(tmp_path: Path) -> None:
-    """The real disk and real threads: rolling, filling ahead and reading at once."""
-    path = str(tmp_path / "data")
-    done: list[Written] = []
-    journal = FileJournal.open(
-        RealDisk(),
-        path,
-        post=lambda confirm, written: confirm(written),
-        file_bytes_max=256 * KIB,
-        random_bytes=random.Random(3).randbytes,
-    )
-    assert list(journal.replay()) == []
-    stop = threading.Event()
-    wrong: list[object] = []
-
-    def read_all_the_time() -> None:
-        chance = random.Random(5)
-        while not stop.is_set():
-            if done:
-                position = chance.randrange(len(done)) + 1
-                for read in (journal.read_payload, journal.read_payload_nowait):
-                    found = read(position, 0, 8)
-                    if found is not None and found != position.to_bytes(8, "big"):
-                        wrong.append((position, found))
-
-    readers = [threading.Thread(target=read_all_the_time) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    try:
-        for position in range(1, 201):
-            payload = position.to_bytes(8, "big") * (500 + position)
-            journal.append(EntryToWrite(position, 0, 0, b"events", [payload], False), done.append)
-            wait_for(lambda: len(done) == position, "a confirmation", pause_s=0.0002)  # noqa: B023
-    finally:
-        stop.set()
-        for reader in readers:
-            reader.join()
-    assert [written.error for written in done] == [None] * 200
-    assert wrong == []
-    journal.close()
-
-    journal = FileJournal.open(
-        RealDisk(),
-        path,
-        post=lambda confirm, written: confirm(written),
-        file_bytes_max=256 * KIB,
-        random_bytes=random.Random(4).randbytes,
-    )
-    assert [entry.position for entry in journal.replay()] == list(range(1, 201))
-    assert journal.read_payload(200, 0, 8) == (200).to_bytes(8, "big")
-    journal.close()
-    assert len(list((tmp_path / "data" / "journal").iterdir())) >= 4
+# --- the real disk, and threads ---
 
 
 def test_the_page_cache_of_a_real_disk_is_read_without_waiting(tmp_path: Path) -> None:

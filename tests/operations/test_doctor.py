@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from oncelog.broker.process import NO_LIMIT, OpenFiles
 from oncelog.cli import doctor
 from oncelog.cli.doctor import Finding, Verdict
 from oncelog.cli.main import main
@@ -54,10 +54,11 @@ def test_a_filesystem_that_cannot_be_told_is_doubtful() -> None:
         (doctor.sync_times([1.0] * 49 + [80.0]), FIT, "takes 1.00 ms, the slowest of 50 80.00"),
         (doctor.sync_times([30.0] * 50), DOUBTFUL, "every acknowledgement waits"),
         (doctor.sync_times([0.01] * 50), DOUBTFUL, "no disk is that fast"),
-        (doctor.open_files(65_536, 20_000), FIT, "65536 may be open"),
-        (doctor.open_files(resource.RLIM_INFINITY, 20_000), FIT, "no limit"),
-        (doctor.open_files(4096, 20_000), DOUBTFUL, "LimitNOFILE="),
-        (doctor.open_files(100, 20_000), UNFIT, "raise the hard limit"),
+        (doctor.open_files(OpenFiles(100, 65_536), 20_000), FIT, "65536 may be open"),
+        (doctor.open_files(None, 20_000), FIT, "no limit"),
+        (doctor.open_files(OpenFiles(1024, NO_LIMIT), 20_000), FIT, "no limit"),
+        (doctor.open_files(OpenFiles(100, 4096), 20_000), DOUBTFUL, "LimitNOFILE="),
+        (doctor.open_files(OpenFiles(100, 100), 20_000), UNFIT, "raise the hard limit"),
         (doctor.clock(1.8e9, 1.8e9 + 0.1, True), FIT, "2027-01-15 08:00:00 UTC, synchronized"),
         (doctor.clock(1.8e9, None, None), FIT, "not known here"),
         (doctor.clock(1.8e9, 1.8e9, False), DOUBTFUL, "no NTP"),

@@ -17,6 +17,7 @@ from oncelog.broker.registry import Registry
 from oncelog.broker.server import CannotListen, Server
 from oncelog.disk.workers import InlineWorker
 from oncelog.journal import Journal
+from oncelog.journal.file import FileJournal
 from oncelog.journal.memory import MemoryJournal
 from oncelog.machine.state import State
 from oncelog.store.level0 import PayloadCache, Reader
@@ -26,11 +27,15 @@ class CannotStart(Exception):
     """Why a broker cannot be started like this, as a sentence for its operator."""
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where it is installed, else plain asyncio."""
+def new_loop(kind: str) -> asyncio.AbstractEventLoop:
+    """kind: as the option `loop`. "auto" is uvloop where it is installed, else plain asyncio."""
+    if kind == "asyncio":
+        return asyncio.new_event_loop()
     try:
         import uvloop
-    except ImportError:
+    except ImportError as missing:
+        if kind == "uvloop":
+            raise CannotStart("uvloop is not installed; without --loop it is not needed") from missing
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
@@ -61,6 +66,20 @@ def assemble(
         age_ms=age_ms,
         random_bytes=os.urandom,
         on_failure=on_failure,
+    )
+
+
+def open_file_journal(options: Options, loop: asyncio.AbstractEventLoop) -> FileJournal:
+    """The journal in the data directory, not replayed. Raises JournalError."""
+    # Imported here: a broker in memory needs nothing of what the disk asks of the system.
+    from oncelog.disk.real import RealDisk
+
+    return FileJournal.open(
+        RealDisk(),
+        options.data,
+        post=loop.call_soon_threadsafe,
+        file_bytes_max=options.journal_file_bytes_max,
+        random_bytes=os.urandom,
     )
 
 

@@ -174,6 +174,7 @@ _DURABILITY = Kind("fsync", _choice("fsync"))
 _LEVEL = Kind("LEVEL", _choice("debug", "info", "warning", "error"))
 
 
+_LOOP = Kind("auto|uvloop|asyncio", _choice("auto", "uvloop", "asyncio"))
 _LOG_FORMAT = Kind("key=value|json", _choice("key=value", "json"))
 
 
@@ -282,6 +283,12 @@ class Options:
     )
     log_format: str = _option(
         _LOG_FORMAT, "How log lines are written, one for each record.", default="key=value", group=_PLACE
+    )
+    loop: str = _option(
+        _LOOP,
+        "The event loop: uvloop where it is installed and Python's own else, or one of the two.",
+        default="auto",
+        group=_PLACE,
     )
     durability: str = _option(
         _DURABILITY,

@@ -7,13 +7,12 @@ first ones, and OFFSETS_MAX committed offsets; totals are of all. Must not know 
 
 from __future__ import annotations
 
-import os
-import resource
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from oncelog.broker import metrics
+from oncelog.broker import metrics, process
 from oncelog.broker.broker import Broker
 from oncelog.broker.metrics import Histogram, Sample, Summary, single
 from oncelog.broker.server import Server
@@ -65,21 +64,14 @@ def of_process(broker: Broker, server: Server, watched: Watched) -> list[Sample]
 
 
 def _of_system(started_wall_s: float) -> Iterator[Sample]:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield single(metrics.MEMORY_BYTES, resident_bytes())
-    yield single(metrics.MAX_FDS, files_max)
-    yield single(metrics.CPU_SECONDS, used.ru_utime + used.ru_stime)
+    """What the system does not tell is left out."""
+    if (memory_bytes := process.resident_bytes()) is not None:
+        yield single(metrics.MEMORY_BYTES, memory_bytes)
+    open_files = process.open_files()
+    if open_files is not None and open_files.soft != process.NO_LIMIT:
+        yield single(metrics.MAX_FDS, open_files.soft)
+    yield single(metrics.CPU_SECONDS, time.process_time())
     yield single(metrics.START_SECONDS, started_wall_s)
-
-
-def resident_bytes() -> int:
-    """As Linux counts it now; elsewhere the most that there ever was."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 # --- the log ---

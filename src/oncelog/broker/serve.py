@@ -8,25 +8,32 @@ collector and the interpreter's switch interval.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
 import logging
-import os
-import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from types import FrameType
 
-from oncelog.broker import memory
+from oncelog.broker import memory, process
 from oncelog.broker.admin import Admin
-from oncelog.broker.assembly import CannotStart, assemble, listen, memory_reader, new_cluster_id, new_loop
+from oncelog.broker.assembly import (
+    CannotStart,
+    assemble,
+    listen,
+    memory_reader,
+    new_cluster_id,
+    new_loop,
+    open_file_journal,
+)
 from oncelog.broker.broker import Broker
 from oncelog.broker.logs import set_up
 from oncelog.broker.options import MEMORY_BYTES_MAX, Listener, Options
 from oncelog.broker.recovery import Replayed, replay_in_steps
 from oncelog.broker.server import Server
-from oncelog.disk.real import RealDisk
 from oncelog.journal import JournalError
 from oncelog.journal.file import FileJournal
 from oncelog.journal.memory import MemoryJournal
@@ -53,19 +60,13 @@ def run(options: Options) -> int:
     """Serve until a signal or a failure; returns the process's exit code."""
     set_up(options.log_level, options.log_format, options.closed_connections_logged)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    _raise_open_files_limit()
+    process.raise_open_files_limit()
     try:
-        with asyncio.Runner(loop_factory=new_loop) as runner:
+        with asyncio.Runner(loop_factory=lambda: new_loop(options.loop)) as runner:
             return runner.run(_serve(options))
     except (CannotStart, JournalError) as reason:
         print(f"oncelog cannot start: {reason}", file=sys.stderr)
         return EXIT_CANNOT_START
-
-
-def _raise_open_files_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def open_addresses(listeners: Sequence[Listener]) -> list[Listener]:
@@ -101,14 +102,32 @@ async def _serve(options: Options) -> int:
         log.critical("stopping, nothing more is acknowledged: %r", reason)
         finish(EXIT_FAILED)
 
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, finish, EXIT_OK)
+    _on_stop_signals(loop, lambda: finish(EXIT_OK))
     admin = await _start_admin(options, loop)
     try:
         return await _serve_journal(options, loop, admin, stop, failed)
     finally:
         if admin is not None:
             await admin.close()
+
+
+def _on_stop_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """Call `stop` in the loop, on SIGTERM and SIGINT, and on Windows when Ctrl+Break is sent."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if sys.platform == "win32":
+        numbers.append(signal.SIGBREAK)
+
+    def stop_soon(_number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(RuntimeError):
+            # Raised where the loop is closed already.
+            loop.call_soon_threadsafe(stop)
+
+    for number in numbers:
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:
+            # The loops of Windows; a signal interrupts what they wait for.
+            signal.signal(number, stop_soon)
 
 
 async def _start_admin(options: Options, loop: asyncio.AbstractEventLoop) -> Admin | None:
@@ -169,13 +188,7 @@ def _open_journal(
     """The journal, not replayed, and the cluster's id."""
     if options.is_in_memory:
         return MemoryJournal(loop.call_soon, MEMORY_BYTES_MAX), new_cluster_id()
-    journal = FileJournal.open(
-        RealDisk(),
-        options.data,
-        post=loop.call_soon_threadsafe,
-        file_bytes_max=options.journal_file_bytes_max,
-        random_bytes=os.urandom,
-    )
+    journal = open_file_journal(options, loop)
     return journal, journal.cluster_id
 
 

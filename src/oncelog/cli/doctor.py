@@ -6,19 +6,21 @@ disk code that the journal uses, on a file of its own; it must not open, lock or
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import re
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from oncelog.broker import process
 from oncelog.broker.memory import available_bytes, container_bytes
 from oncelog.broker.options import Options, UsageError
+from oncelog.broker.process import NO_LIMIT, OpenFiles
 from oncelog.disk.real import RealDisk
 
 EXIT_FIT = 0
@@ -76,7 +78,7 @@ def examine(directory: Path) -> Iterator[Finding]:
     options = Options(data=str(directory))
     yield filesystem(place, _mountinfo())
     yield syncs(place)
-    yield open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1], options.max_connections)
+    yield open_files(process.open_files(), options.max_connections)
     yield clock(time.time(), _file_wall_s(place), _is_synchronized())
     yield space(RealDisk().free_bytes(str(place)), options.disk_reserve_bytes + options.journal_file_bytes)
     yield memory(available_bytes(), container_bytes())
@@ -179,7 +181,7 @@ def _measured_ms(place: Path) -> list[float]:
     path = place / f".oncelog-doctor-{os.getpid()}"
     file = RealDisk().create(str(path))
     try:
-        path.unlink()
+        _take_name(path)
         file.zero_fill(0, SYNCS * BLOCK_BYTES)
         file.sync()
         times_ms = []
@@ -190,15 +192,23 @@ def _measured_ms(place: Path) -> list[float]:
         return times_ms
     finally:
         file.close()
+        path.unlink(missing_ok=True)
+
+
+def _take_name(path: Path) -> None:
+    """So that nothing is left behind even by a kill, where the system lets an open file lose its name."""
+    with contextlib.suppress(PermissionError):
+        path.unlink()
 
 
 # --- limits of the process ---
 
 
-def open_files(hard_limit: int, connections: int) -> Finding:
+def open_files(limits: OpenFiles | None, connections: int) -> Finding:
     """serve raises the soft limit to the hard one by itself."""
     needed = connections + OPEN_FILES_BESIDE_CONNECTIONS
-    is_unlimited = hard_limit == resource.RLIM_INFINITY
+    hard_limit = NO_LIMIT if limits is None else limits.hard
+    is_unlimited = hard_limit == NO_LIMIT
     values: dict[str, object] = {"hard_limit": None if is_unlimited else hard_limit, "needed": needed}
     if is_unlimited or hard_limit >= needed:
         said = "no limit" if is_unlimited else f"{hard_limit} may be open"
@@ -238,19 +248,21 @@ def _file_wall_s(place: Path) -> float | None:
     path = place / f".oncelog-doctor-{os.getpid()}"
     try:
         with path.open("wb") as file:
-            path.unlink()
+            _take_name(path)
             file.write(b"x")
             file.flush()
-            return os.fstat(file.fileno()).st_mtime
+            dated_s = os.fstat(file.fileno()).st_mtime
+        path.unlink(missing_ok=True)
     except OSError:
         return None
+    return dated_s
 
 
 def _is_synchronized() -> bool | None:
     """As the kernel has it; None where it cannot be asked."""
     try:
         adjtimex = ctypes.CDLL(None).adjtimex
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, TypeError):
         return None
     # A struct timex of zeros asks and changes nothing; it is smaller than this everywhere.
     answer: int = adjtimex(ctypes.create_string_buffer(512))

@@ -85,16 +85,17 @@ def create_file(directory: DataDirectory, number: int, salt: int, filled_bytes: 
     part = path + PART_SUFFIX
     handle = disk.create(part)
     try:
-        handle.write([pack_file_header(salt, number)], 0)
-        handle.zero_fill(BLOCK_BYTES, filled_bytes - BLOCK_BYTES)
-        handle.sync()
+        try:
+            handle.write([pack_file_header(salt, number)], 0)
+            handle.zero_fill(BLOCK_BYTES, filled_bytes - BLOCK_BYTES)
+            handle.sync()
+        finally:
+            handle.close()
     except Exception:
         # On a full disk, the space is better used for entries.
         with suppress(OSError):
             disk.remove(part)
         raise
-    finally:
-        handle.close()
     disk.rename(part, path)
     disk.sync_directory(directory.journal_path)
     return JournalFile(number, path, salt, filled_bytes)
