@@ -186,3 +186,42 @@ def test_a_transaction_holds_a_bounded_number_of_offsets():
     assert machine.send_offsets(producer, {2: 5}) == (ErrorCode.POLICY_VIOLATION,)
     assert machine.abort(producer).error == NONE
     machine.check()
+
+
+def test_a_transaction_holds_a_bounded_amount_of_text_over_all_groups():
+    """Its end is one event, which names every offset with its text."""
+    machine = Machine(Limits(transaction_metadata_characters_max=10))
+    producer = machine.producer("t")
+    for group in ("g", "h"):
+        machine.add_group(producer, group)
+    assert machine.send_offsets(producer, {0: 5}, group="g", metadata="x" * 6) == (NONE,)
+    refused = (ErrorCode.POLICY_VIOLATION,)
+    assert machine.send_offsets(producer, {0: 5}, group="h", metadata="x" * 5) == refused
+    assert machine.send_offsets(producer, {1: 5, 2: 5}, group="h", metadata="x" * 3) == refused * 2
+    assert machine.send_offsets(producer, {0: 6}, group="g", metadata="x" * 10) == (NONE,)
+    assert machine.send_offsets(producer, {0: 7}, group="g", metadata="") == (NONE,)
+    assert machine.send_offsets(producer, {0: 5}, group="h", metadata="x" * 10) == (NONE,)
+    assert machine.commit(producer).error == NONE
+    assert machine.committed_offset(0, group="g") == 7
+    machine.check()
+
+
+@pytest.mark.parametrize("how", ["commit", "abort", "committed elsewhere", "committed plainly"])
+def test_text_that_is_not_pending_any_more_takes_no_room(how):
+    machine = Machine(Limits(transaction_metadata_characters_max=10))
+    producer, other = machine.producer("t"), machine.producer("u")
+    machine.add_group(producer)
+    machine.add_group(other, name="u")
+    assert machine.send_offsets(producer, {0: 5}, metadata="x" * 10) == (NONE,)
+    if how == "commit":
+        machine.commit(producer)
+    elif how == "abort":
+        machine.abort(producer)
+    elif how == "committed elsewhere":
+        assert machine.send_offsets(other, {0: 6}, name="u", metadata="y") == (NONE,)
+        machine.commit(other, name="u")
+    else:
+        commit_plainly(machine, {0: 6})
+    machine.add_group(producer)
+    assert machine.send_offsets(producer, {0: 5}, metadata="x" * 10) == (NONE,)
+    machine.check()

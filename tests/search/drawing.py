@@ -30,6 +30,7 @@ SMALL = Limits(
     transaction_max_timeout_ms=1000,
     transaction_partitions_max=3,
     transaction_offsets_max=3,
+    transaction_metadata_characters_max=4,
     partitions_max=7,
     groups_max=2,
     group_members_max=2,
@@ -265,7 +266,7 @@ class Drawer:
         places = [self._place()]
         while self.random() < 0.3:
             places.append(self._place())
-        metadata = None if self.random() < 0.95 else "x" * self._of((4, 5))
+        metadata = None if self.random() < 0.7 else "x" * self._of((1, 2, 4, 4, 5))
         self.fresh += 1
         return tuple(c.OffsetToCommit(*place, self.fresh, -1, metadata) for place in dict.fromkeys(places))
 

@@ -89,7 +89,7 @@ class Txn:
         self.state, self.timed_out = EMPTY, False
         self.places: dict[Place, None] = {}
         self.groups: dict[str, None] = {}
-        self.offsets: dict[tuple[str, bytes, int], tuple[int, int]] = {}
+        self.offsets: dict[tuple[str, bytes, int], tuple[int, int, int]] = {}
         self.timeout_ms = self.updated_ms = 0
         self.started_ms = -1
 
@@ -475,7 +475,7 @@ class Model:
             log = self.log(*place)
             if log is not None:
                 self._mark(place, log, txn.pid, marker_epoch, commit)
-        for (group_id, topic_id, index), (offset, step) in list(txn.offsets.items()):
+        for (group_id, topic_id, index), (offset, step, _) in list(txn.offsets.items()):
             group = self.groups.get(group_id)
             if not commit or group is None:
                 continue
@@ -650,14 +650,22 @@ class Model:
         accepted = [one for one, failed in zip(command.offsets, errors, strict=True) if not failed]
         if accepted and txn is not None:
             group_id = command.group_id
-            keys = {(group_id, one.topic_id, one.partition) for one in accepted}
-            if len(txn.offsets.keys() | keys) > self.limits.transaction_offsets_max:
+            sent = {
+                (group_id, one.topic_id, one.partition): (one.offset, self.step, len(one.metadata or ""))
+                for one in accepted
+            }
+            after = txn.offsets | sent
+            characters = sum(count for _, _, count in after.values())
+            limits = self.limits
+            if (
+                len(after) > limits.transaction_offsets_max
+                or characters > limits.transaction_metadata_characters_max
+            ):
                 return (tuple(each or POLICY_VIOLATION for each in errors),)
             self._group_for_offsets(group_id)
             self._begin(name, txn)
             txn.groups.setdefault(group_id)
-            for one in accepted:
-                txn.offsets[group_id, one.topic_id, one.partition] = (one.offset, self.step)
+            txn.offsets = after
         return (tuple(errors),)
 
     def commit_offsets(self, command: c.CommitOffsets) -> tuple[tuple[int, ...]]:
@@ -691,7 +699,7 @@ class Model:
     def _forget_pending(self, group_id: str, place: Place | None, before_step: int = 2**62) -> None:
         """What can no longer win is no longer pending: it was overtaken by a commit, or deleted."""
         for txn in self.txns.values():
-            for key, (_, step) in list(txn.offsets.items()):
+            for key, (_, step, _) in list(txn.offsets.items()):
                 if key[0] == group_id and place in (None, key[1:]) and step < before_step:
                     del txn.offsets[key]
 

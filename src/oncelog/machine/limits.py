@@ -17,6 +17,7 @@ class Limits(NamedTuple):
     transaction_max_timeout_ms: Kafka's transaction.max.timeout.ms.
     transaction_partitions_max: one commit is one journal entry, which names every partition.
     transaction_offsets_max: the same, for the group offsets that one transaction may hold.
+    transaction_metadata_characters_max: the same, for the texts with these offsets, all groups together.
     partitions_max: of all topics together, about 2 KB each while they are empty.
     partitions_per_request_max: Kafka's limit of what one CreateTopics or CreatePartitions may create.
     groups_max: about 1 KB each while they are idle.
@@ -29,6 +30,7 @@ class Limits(NamedTuple):
     transaction_max_timeout_ms: int = 900_000
     transaction_partitions_max: int = 10_000
     transaction_offsets_max: int = 100_000
+    transaction_metadata_characters_max: int = 16 * 1024 * 1024
     partitions_max: int = 100_000
     partitions_per_request_max: int = 10_000
     groups_max: int = 100_000

@@ -34,6 +34,10 @@ def add(
     of_group = state.pending_offsets.setdefault(group_id, {})
     for offset in offsets:
         partition = (offset.topic_id, offset.partition)
+        replaced = of_transaction.get(partition)
+        if replaced is not None:
+            transaction.metadata_characters -= len(replaced.metadata)
+        transaction.metadata_characters += len(offset.metadata)
         of_transaction[partition] = PendingOffset(offset.offset, offset.leader_epoch, offset.metadata, order)
         of_group.setdefault(partition, set()).add(transaction.name)
     if not of_group:
@@ -45,7 +49,7 @@ def drop_all(state: State, transaction: TransactionalId) -> None:
     for group_id, offsets in transaction.offsets.items():
         for partition in offsets:
             _forget(state, group_id, partition, transaction.name)
-    transaction.offsets = NOTHING
+    _empty(transaction)
 
 
 def commit_all(state: State, transaction: TransactionalId) -> None:
@@ -58,11 +62,11 @@ def commit_all(state: State, transaction: TransactionalId) -> None:
         for partition, committed in offsets.items():
             _forget(state, group_id, partition, transaction.name)
             for name in sorted(state.pending_offsets.get(group_id, {}).get(partition, ())):
-                others = state.transactions[name].offsets[group_id]
-                if others[partition].order < committed.order:
-                    del others[partition]
+                other = state.transactions[name]
+                if other.offsets[group_id][partition].order < committed.order:
+                    _take_from(other, group_id, partition)
                     _forget(state, group_id, partition, name)
-    transaction.offsets = NOTHING
+    _empty(transaction)
 
 
 def supersede(state: State, group_id: str, partitions: Iterable[TopicPartition]) -> None:
@@ -75,7 +79,7 @@ def supersede(state: State, group_id: str, partitions: Iterable[TopicPartition])
         return
     for partition in partitions:
         for name in of_group.pop(partition, ()):
-            del state.transactions[name].offsets[group_id][partition]
+            _take_from(state.transactions[name], group_id, partition)
     if not of_group:
         del state.pending_offsets[group_id]
 
@@ -83,6 +87,16 @@ def supersede(state: State, group_id: str, partitions: Iterable[TopicPartition])
 def supersede_group(state: State, group_id: str) -> None:
     """Drop everything that is pending for a group: it was deleted."""
     supersede(state, group_id, list(state.pending_offsets.get(group_id, ())))
+
+
+def _empty(transaction: TransactionalId) -> None:
+    transaction.offsets = NOTHING
+    transaction.metadata_characters = 0
+
+
+def _take_from(transaction: TransactionalId, group_id: str, partition: TopicPartition) -> None:
+    taken = transaction.offsets[group_id].pop(partition)
+    transaction.metadata_characters -= len(taken.metadata)
 
 
 def _forget(state: State, group_id: str, partition: TopicPartition, name: str) -> None:

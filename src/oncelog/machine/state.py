@@ -205,6 +205,7 @@ class TransactionalId:
     partitions, groups: what the open transaction covers, in the order of their addition.
     offsets: by group, the offsets that the open transaction would commit.
         All three are NOTHING while none is open: there may be a million ids, few of which have one.
+    metadata_characters: of the texts with these offsets, together.
     started_age_ms: when the open transaction began, or -1. started_wall_ms: when the last one since
         InitProducerId did, be it open or not, or -1; an abort of nothing is one that ends as it begins.
     """
@@ -214,6 +215,7 @@ class TransactionalId:
         "ended_by_coordinator",
         "groups",
         "last_epoch",
+        "metadata_characters",
         "name",
         "offsets",
         "partitions",
@@ -241,6 +243,7 @@ class TransactionalId:
         self.partitions: dict[TopicPartition, None] = NOTHING
         self.groups: dict[str, None] = NOTHING
         self.offsets: dict[str, dict[TopicPartition, PendingOffset]] = NOTHING
+        self.metadata_characters = 0
         self.started_age_ms = -1
         self.started_wall_ms = -1
         self.updated_age_ms = 0

@@ -302,7 +302,7 @@ def decide_txn_offset_commit(
     ]
     if not accepted:
         return [], TxnOffsetCommitReply(errors)
-    if _offsets_after(transaction, command.group_id, accepted) > state.limits.transaction_offsets_max:
+    if not _is_room_for(state, transaction, command.group_id, accepted):
         return [], TxnOffsetCommitReply(tuple(error or ErrorCode.POLICY_VIOLATION for error in errors))
     event = TransactionOffsetsAdded(
         transactional_id=transaction.name,
@@ -331,12 +331,23 @@ def _offsets_transaction(state: State, command: TxnOffsetCommit) -> tuple[Transa
     return None, ErrorCode.INVALID_TXN_STATE
 
 
-def _offsets_after(transaction: TransactionalId, group_id: str, accepted: list[TransactionOffset]) -> int:
-    """How many offsets the transaction would hold; one that is sent again takes its forerunner's place."""
-    held = sum(len(offsets) for offsets in transaction.offsets.values())
+def _is_room_for(
+    state: State, transaction: TransactionalId, group_id: str, accepted: list[TransactionOffset]
+) -> bool:
+    """Whether the transaction's end stays an event of bounded size, over all groups.
+
+    An offset that is sent again takes its forerunner's place.
+    """
     of_group = transaction.offsets.get(group_id, {})
-    places = {(offset.topic_id, offset.partition) for offset in accepted}
-    return held + len(places - of_group.keys())
+    added = {(offset.topic_id, offset.partition): len(offset.metadata) for offset in accepted}
+    replaced = [of_group[place] for place in added if place in of_group]
+    held = sum(len(offsets) for offsets in transaction.offsets.values())
+    characters = transaction.metadata_characters + sum(added.values())
+    return (
+        held + len(added) - len(replaced) <= state.limits.transaction_offsets_max
+        and characters - sum(len(offset.metadata) for offset in replaced)
+        <= state.limits.transaction_metadata_characters_max
+    )
 
 
 def _offset_error(
