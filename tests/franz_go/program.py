@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,7 +31,7 @@ class GoMissing(Exception):
     """Why franz-go cannot be run here, in words."""
 
 
-class FranzFailed(AssertionError):
+class ProgramFailed(AssertionError):
     """The program ended otherwise than it should. The message holds what it said."""
 
 
@@ -66,14 +67,13 @@ def _build(go: str, program: Path) -> None:
     made.rename(program)
 
 
-class Franz:
-    """One run of a verb. Its lines are in `lines` as they come."""
+class Program:
+    """A run of a program that tells things in lines of JSON. They are in `lines` as they come."""
 
-    def __init__(self, bootstrap: str, verb: str, **flags: object) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         self.lines: list[Line] = []
-        words = [f"--{name.replace('_', '-')}={_word(value)}" for name, value in flags.items()]
         self._process = subprocess.Popen(
-            [str(built()), verb, f"--bootstrap={bootstrap}", *words],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -81,8 +81,8 @@ class Franz:
         )
         self._errors: list[str] = []
         self._readers = [
-            threading.Thread(target=self._read, name="franz-go", daemon=True),
-            threading.Thread(target=self._read_errors, name="franz-go errors", daemon=True),
+            threading.Thread(target=self._read, name="lines", daemon=True),
+            threading.Thread(target=self._read_errors, name="errors", daemon=True),
         ]
         for reader in self._readers:
             reader.start()
@@ -106,7 +106,7 @@ class Franz:
         for reader in self._readers:
             reader.join(timeout_s)
         if status != 0:
-            raise FranzFailed(f"it ended with {status}: {''.join(self._errors)[-2000:]}\n{self.lines[-3:]}")
+            raise ProgramFailed(f"it ended with {status}: {''.join(self._errors)[-2000:]}\n{self.lines[-3:]}")
         return self.lines
 
     def stop(self) -> list[Line]:
@@ -129,6 +129,18 @@ class Franz:
     ) -> None:
         if self.is_running:
             self.kill()
+
+
+class Franz(Program):
+    """One run of a verb of franz-go's program."""
+
+    def __init__(self, bootstrap: str, verb: str, **flags: object) -> None:
+        super().__init__([str(built()), verb, f"--bootstrap={bootstrap}", *words_of(flags)])
+
+
+def words_of(flags: Mapping[str, object]) -> list[str]:
+    """As words of a command line."""
+    return [f"--{name.replace('_', '-')}={_word(value)}" for name, value in flags.items()]
 
 
 def _word(value: object) -> str:
