@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^ *```(\w*)$")
+_NOTE = re.compile(r"^<!-- (not run|any output): (.*) -->$")
+STOP = "<!-- Ctrl-C -->"
+"""Stands in a page where its reader stops what runs in the first terminal."""
+
+
+class Block(NamedTuple):
+    """A fenced block, or (language STOP) the place where a reader stops a broker.
+
+    note: what the comment right above it says: "not run" with the reason, or "any output" with the reason.
+    """
+
+    file: str
+    line: int
+    language: str
+    text: str
+    note: tuple[str, str] | None = None
+
+    @property
+    def is_run(self) -> bool:
+        return self.note is None or self.note[0] != "not run"
+
+
+def all_blocks(file: str) -> Iterator[Block]:
+    """All blocks of a file of the checkout, in order, with the places where a broker is stopped."""
+    lines = (ROOT / file).read_text().splitlines()
+    number = 0
+    while number < len(lines):
+        if lines[number] == STOP:
+            yield Block(file, number + 1, STOP, "")
+        elif opened := _FENCE.match(lines[number]):
+            note = _NOTE.match(lines[number - 1]) if number else None
+            first = number + 1
+            number = next(at for at in range(first, len(lines)) if lines[at].strip() == "```")
+            text = "".join(f"{line}\n" for line in lines[first:number])
+            yield Block(file, first, opened[1], text, (note[1], note[2]) if note else None)
+        number += 1
 
 
 def blocks(file: str, language: str) -> list[str]:
-    """The blocks of one language in a file of the checkout, in order."""
-    text = (ROOT / file).read_text()
-    return [found[2] for found in _BLOCK.finditer(text) if found[1] == language]
+    """The blocks of one language that are to be run in a file of the checkout, in order."""
+    return [block.text for block in all_blocks(file) if block.language == language and block.is_run]
 
 
 def readme_code() -> str:
@@ -22,10 +60,13 @@ def readme_code() -> str:
     return code
 
 
-def readme_serve_command() -> list[str]:
-    """The words of the README's `oncelog serve` line."""
-    (line,) = [line for line in "".join(blocks("README.md", "sh")).splitlines() if "oncelog serve" in line]
-    return line.split()
+def readme_commands() -> tuple[list[str], list[str]]:
+    """What the README tells to install ("." is the checkout), and the words of its `oncelog serve` line."""
+    environment, install, serve = "".join(blocks("README.md", "sh")).splitlines()
+    assert environment == "python3 -m venv .venv && . .venv/bin/activate"
+    pip, verb, *packages = install.split()
+    assert (pip, verb) == ("pip", "install")
+    return packages, serve.split()
 
 
 def told(bootstrap: str, code: str) -> str:

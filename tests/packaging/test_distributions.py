@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import ROOT, promised_output, readme_code, readme_serve_command, told
+from tests.docs.blocks import ROOT, promised_output, readme_code, readme_commands, told
 from tests.support.server import ServerProcess
 
 pytestmark = pytest.mark.timeout(300)
@@ -31,7 +31,7 @@ class InstalledServer(ServerProcess):
         self._script = environment / "bin" / "oncelog"
 
     def _command(self) -> list[str]:
-        program, *arguments = readme_serve_command()
+        _, (program, *arguments) = readme_commands()
         assert program == "oncelog"
         assert "./data" in arguments
         where = [str(self.data) if argument == "./data" else argument for argument in arguments]
@@ -95,8 +95,10 @@ def test_installed_into_an_empty_environment_it_runs_the_readme(
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
+    checkout, *others = readme_commands()[0]
+    assert checkout == "."
     run(
-        [python, "-m", "pip", "install", "--quiet", only(built, pattern), "kafka-python", "pytest"],
+        [python, "-m", "pip", "install", "--quiet", only(built, pattern), *others, "pytest"],
         cwd=tmp_path,
     )
     where = run([python, "-c", "import oncelog; print(oncelog.__file__)"], cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -9,12 +10,35 @@ from pathlib import Path
 
 import pytest
 
+from oncelog.testing.faults import Faults
 from tests.docs.blocks import blocks
 from tests.support.fixtures import Broker
 
 pytest_plugins = "pytester"
 
 DOCUMENT = "docs/testing-your-service.md"
+
+
+FAMOUS = ("lost_commit", "lost_acknowledgement", "zombie", "rebalance")
+
+
+def test_each_fault_has_a_recipe_and_the_famous_ones_one_for_both_clients() -> None:
+    code = "".join(blocks(DOCUMENT, "python"))
+    kinds = {name for name, _ in inspect.getmembers(Faults, inspect.isfunction) if not name.startswith("_")}
+    kinds -= {"clear", "unused"}
+    assert len(kinds) == 8
+    assert kinds == {kind for kind in kinds if f"oncelog_faults.{kind}(" in code}
+    for variant in (
+        "drop_request(.*cut=False",
+        "drop_answer(.*cut=False",
+        "synced=True",
+        "synced=False",
+        "at_position=",
+    ):
+        assert re.search(variant.replace("(", "\\("), code), variant
+    for name in FAMOUS:
+        for client in ("confluent", "aiokafka"):
+            assert f"# test_{name}_{client}.py\n" in code
 
 
 @pytest.fixture
