@@ -1,7 +1,7 @@
 """Every fenced block of every document is run by a test, or says right above it why not.
 
-`<!-- not run: reason -->` stands above a block that no test runs; `<!-- any output: reason -->` above one that
-may print and exit with anything.
+`<!-- not run: reason -->` stands above a block that no test runs; `<!-- any output: reason -->` above one
+that may print and exit with anything.
 """
 
 from __future__ import annotations
