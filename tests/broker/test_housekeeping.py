@@ -117,6 +117,7 @@ def test_a_round_takes_bounded_steps(process: OneProcess) -> None:
     producer = idempotent_producer(client)
     produce(client, "t", batch(producer_id=producer, epoch=0, sequence=0))
     window = partition.producers[producer]
+    process.broker.state.producer_count += 2 * ITEMS_PER_STEP
     partition.producers.update({1_000_000 + number: window for number in range(2 * ITEMS_PER_STEP)})
     pass_time(process, DAY_S + CHECK_S)
     entries = [

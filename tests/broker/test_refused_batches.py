@@ -12,8 +12,9 @@ import pytest
 from oncelog.broker import refused_batches
 from oncelog.wire.errors import ErrorCode
 from tests.broker.test_housekeeping import client_with_topic
+from tests.support.batches import batch
 from tests.support.one_process import Client, OneProcess, one_process
-from tests.support.speaking import TransactionalProducer, produce
+from tests.support.speaking import TransactionalProducer, idempotent_producer, produce
 
 TOPIC = "t"
 IDLE_MS = 60_000
@@ -48,6 +49,31 @@ def test_a_full_disk_lets_no_later_batch_in_before_the_refused_one(process: OneP
     process.broker.disk_space.is_nearly_full = False
     assert send(batches[1]) == OUT_OF_ORDER
     assert [send(records) for records in batches] == [0, 0]
+
+
+def test_a_full_disk_keeps_the_order_of_an_idempotent_producer(process: OneProcess) -> None:
+    client = client_with_topic(process)
+    producer = idempotent_producer(client)  # type: ignore[arg-type]
+    batches = [batch(producer_id=producer, epoch=0, sequence=sequence) for sequence in range(2)]
+
+    def send(records: bytes) -> int:
+        return int(produce(client, TOPIC, records).error_code)  # type: ignore[arg-type]
+
+    process.broker.disk_space.is_nearly_full = True
+    assert send(batches[0]) == ErrorCode.NOT_ENOUGH_REPLICAS
+    process.broker.disk_space.is_nearly_full = False
+    assert send(batches[1]) == OUT_OF_ORDER
+    assert [send(records) for records in batches] == [0, 0]
+
+
+def test_what_an_idempotent_producer_gives_up_keeps_nobody_out(process: OneProcess) -> None:
+    """Without a transaction only a refusal for want of room is sent again."""
+    client = client_with_topic(process)
+    producer = idempotent_producer(client)  # type: ignore[arg-type]
+    early = batch(producer_id=producer, epoch=0, sequence=0, timestamps_ms=[2**61])
+    assert produce(client, TOPIC, early).error_code == ErrorCode.INVALID_TIMESTAMP  # type: ignore[arg-type]
+    later = batch(producer_id=producer, epoch=0, sequence=1)
+    assert produce(client, TOPIC, later).error_code == 0  # type: ignore[arg-type]
 
 
 def test_a_restart_has_forgotten_it(process: OneProcess) -> None:

@@ -80,6 +80,15 @@ def batch(
     return ProduceBatch(topic_id, partition, header(size=size, **of_header), size)
 
 
+def recounted(state: State) -> tuple[int, int]:
+    """Producers that partitions remember, and partitions that open transactions cover, counted one by one."""
+    partitions = [partition for topic in state.topics.values() for partition in topic.partitions]
+    return (
+        sum(len(partition.producers) for partition in partitions),
+        sum(len(transaction.partitions) for transaction in state.transactions.values()),
+    )
+
+
 class Machine:
     """A topic of three partitions, another of one, and time that passes when told."""
 
@@ -103,7 +112,9 @@ class Machine:
 
     def remove_topic(self, topic_id: bytes) -> None:
         for state in (self.state, self.replayed):
-            del state.topic_ids[state.topics.pop(topic_id).name]
+            removed = state.topics.pop(topic_id)
+            del state.topic_ids[removed.name]
+            state.producer_count -= sum(len(partition.producers) for partition in removed.partitions)
 
     def do(self, command: Any) -> Any:
         """Decide, journal in memory, evolve; one entry per command."""
@@ -123,8 +134,10 @@ class Machine:
         return reply
 
     def check(self) -> None:
-        """What served and what was replayed are equal, field for field (law 2)."""
+        """What served and what was replayed are equal, field for field (law 2), and its counts are right."""
         assert state_differences(self.state, self.replayed) == []
+        remembered, covered = recounted(self.state)
+        assert (self.state.producer_count, self.state.covered_count) == (remembered, covered)
 
     def pass_time(self, ms: int) -> None:
         self.wall_ms += ms

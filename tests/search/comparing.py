@@ -106,6 +106,10 @@ class Sides:
         _same("transactional ids", sorted(state.transactions), sorted(model.txns))
         for name in model.txns:
             self._compare_txn(name)
+        _same("the count of producers", state.producer_count, model.remembered())
+        _same("the count of covered partitions", state.covered_count, model.covered())
+        if model.remembered() + model.promised() > self.limits.producers_max:
+            _same("too many producers", model.remembered() + model.promised(), self.limits.producers_max)
         _same("owners", state.producer_owners, model.owners)
         _same("the next producer id", state.next_producer_id, model.next_pid)
         _same("groups", sorted(state.groups), sorted(model.groups))

@@ -19,6 +19,8 @@ from tests.search.model import EMPTY, NOBODY, ONGOING, SEQUENCES, Log, Model, Pl
 TOPICS = 3
 UNKNOWN_TOPIC = b"?" * 16
 NAMES = ("t", "u")
+TOO_MANY = "v"
+"""One more transactional id than there may be, for the most part."""
 GROUPS = ("g", "h", "i", "j")
 MEMBERS = ("m", "n", "o")
 INSTANCES = {"m": None, "n": "instance", "o": "instance"}
@@ -27,6 +29,8 @@ CRASH_CHANCE = 0.03
 WALL_MS = 1_700_000_000_000
 SMALL = Limits(
     producer_epoch_max=3,
+    transactional_ids_max=2,
+    producers_max=40,
     transaction_max_timeout_ms=1000,
     transaction_partitions_max=3,
     transaction_offsets_max=3,
@@ -216,6 +220,8 @@ class Drawer:
         if chance < 0.08:
             return c.InitProducerId(None, 500, -1, -1, "client", "host")
         name, pid, epoch = self._sender()
+        if chance < 0.09:
+            return c.InitProducerId(TOO_MANY, 500, -1, -1, "client", "host")
         if chance < 0.45:
             pid, epoch = NOBODY
         elif chance < 0.5:

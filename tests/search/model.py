@@ -24,6 +24,7 @@ UNKNOWN_PARTITION, METADATA_TOO_LARGE, LOADING, ILLEGAL_GENERATION, UNKNOWN_MEMB
     27,
 )
 TOPIC_EXISTS, INVALID_PARTITIONS, INVALID_REQUEST, POLICY_VIOLATION = 36, 37, 42, 44
+NO_ROOM = 19
 OUT_OF_ORDER, DUPLICATE, INVALID_EPOCH, INVALID_STATE, NO_MAPPING, BAD_TIMEOUT = 45, 46, 47, 48, 49, 50
 NOT_AUTHORIZED, NOT_ATTEMPTED, NOT_EMPTY, NO_GROUP, FENCED_INSTANCE, SUBSCRIBED = 53, 55, 68, 69, 82, 86
 INVALID_RECORD, FENCED, UNKNOWN_TOPIC_ID, ABORTABLE = 87, 90, 100, 120
@@ -176,6 +177,20 @@ class Model:
         logs = self.topics.get(topic_id)
         return logs[index] if logs is not None and 0 <= index < len(logs) else None
 
+    def remembered(self) -> int:
+        return sum(len(log.windows) for logs in self.topics.values() for log in logs)
+
+    def covered(self) -> int:
+        return sum(len(txn.places) for txn in self.txns.values())
+
+    def promised(self) -> int:
+        """Markers to come where their producer is not remembered."""
+        logs = [(txn.pid, self.log(*place)) for txn in self.txns.values() for place in txn.places]
+        return sum(log is not None and pid not in log.windows for pid, log in logs)
+
+    def _is_full(self, more: int = 1) -> bool:
+        return self.remembered() + self.covered() + more > self.limits.producers_max
+
     def _append(
         self, place: Place, log: Log, kind: str, pid: int, epoch: int, sequence: int, count: int
     ) -> int:
@@ -255,6 +270,8 @@ class Model:
             return error, original, False
         if pid in log.open and not in_txn:
             return INVALID_STATE, -1, False
+        if window is None and (joins or not in_txn) and self._is_full():
+            return NO_ROOM, -1, False
         if joins:
             assert txn is not None
             if len(txn.places) >= self.limits.transaction_partitions_max:
@@ -321,7 +338,10 @@ class Model:
         self.touched_places.append((command.topic_id, command.partition))
         for pid in command.producer_ids:
             window = log.windows.get(pid)
-            if window and pid not in log.open and self.now_ms - window.heard_ms >= command.idle_ms:
+            txn = self.txns.get(self.owners.get(pid, ""))
+            if txn is not None and txn.state == ONGOING:
+                continue
+            if window and self.now_ms - window.heard_ms >= command.idle_ms:
                 del log.windows[pid]
         return (NONE,)
 
@@ -341,13 +361,15 @@ class Model:
         if (held[0] == -1) != (held[1] == -1):
             return INVALID_REQUEST, -1, -1
         if name is None:
-            return NONE, self._new_pid(), 0
+            return (LOADING, -1, -1) if self._is_full() else (NONE, self._new_pid(), 0)
         if name == "":
             return INVALID_REQUEST, -1, -1
         if not 0 < command.timeout_ms <= self.limits.transaction_max_timeout_ms:
             return BAD_TIMEOUT, -1, -1
         txn = self.txns.get(name)
         if txn is None:
+            if self._is_full() or len(self.txns) == self.limits.transactional_ids_max:
+                return LOADING, -1, -1
             txn = self.txns[name] = Txn()
             self._give(name, txn, self._new_pid(), 0)
             held = NOBODY  # as in Kafka: who comes with what nobody remembers can't ask again
@@ -401,6 +423,10 @@ class Model:
         wanted = txn.places.keys() | set(places)
         if len(wanted) > self.limits.transaction_partitions_max:
             return POLICY_VIOLATION, (POLICY_VIOLATION,) * len(places)
+        logs = [self.log(*place) for place in wanted - txn.places.keys()]
+        new = sum(txn.pid not in log.windows for log in logs if log is not None)
+        if new and self._is_full(new):
+            return LOADING, (LOADING,) * len(places)
         self._begin(command.transactional_id, txn)
         for place in places:
             txn.places.setdefault(place)
@@ -481,7 +507,8 @@ class Model:
                 continue
             before = group.offsets.get((topic_id, index))
             if before is None or before[1] < step:
-                group.offsets[topic_id, index] = (offset, step, self.now_ms, -1)
+                if self.log(topic_id, index) is not None:
+                    group.offsets[topic_id, index] = (offset, step, self.now_ms, -1)
                 self._forget_pending(group_id, (topic_id, index), before_step=step)
         self.touched_groups += txn.groups
         self.touched_txns.append(name)

@@ -17,6 +17,7 @@ from oncelog.broker.config_notices import ConfigNotices, Notice
 from oncelog.broker.deadlines import Deadlines
 from oncelog.broker.disk_space import DiskSpace
 from oncelog.broker.engine import Engine
+from oncelog.broker.eviction import Eviction
 from oncelog.broker.faults import Faults
 from oncelog.broker.fetch_sessions import FetchSessions
 from oncelog.broker.groups import GroupCoordinator
@@ -28,6 +29,7 @@ from oncelog.broker.overtaken import Overtaken
 from oncelog.broker.published import Published
 from oncelog.broker.refused_batches import RefusedBatches
 from oncelog.broker.registry import Registry
+from oncelog.broker.remembered import Producers, TransactionalIds
 from oncelog.journal import Journal, Written
 from oncelog.machine.state import State
 from oncelog.store.level0 import Reader
@@ -94,6 +96,10 @@ class Broker:
         self.errors = ErrorCounts((route.name, route.api.response) for route in registry.routes.values())
         self.faults: Faults | None = None
         self.housekeeping = Housekeeping(self.engine, self.deadlines, options.housekeeping_options())
+        self.evictions = [
+            Eviction(self.engine, self.deadlines, remembered)
+            for remembered in (Producers(self.engine), TransactionalIds(self.engine))
+        ]
         self.refused_batches = RefusedBatches(
             state, self.engine.age_ms, self.housekeeping.producer_id_expiration_ms
         )

@@ -8,24 +8,20 @@ Must not know what expiry means to a producer; machine/ decides that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from oncelog.broker.deadlines import Deadlines
 from oncelog.broker.engine import Engine, EngineFailed
-from oncelog.machine.commands import ExpireProducers
+from oncelog.broker.remembered import Producers, TransactionalIds
 from oncelog.machine.config_table import PRODUCER_ID_EXPIRATION
 from oncelog.machine.configs import altered_broker_config
-from oncelog.machine.producer_window import age_ms_of
-from oncelog.machine.state import Partition
-from oncelog.machine.transactions import expiry_of, timed_out
+from oncelog.machine.transactions import timed_out
 
 TRANSACTION_SWEEP_INTERVAL_MS = 1000
 """Kafka looks every 10 s by default; who reads only what is committed waits for it."""
 ABORTS_PER_SWEEP_MAX = 1000
 ITEMS_PER_STEP = 1000
 STEP_PAUSE_MS = 10
-
-T = TypeVar("T")
 
 
 class HousekeepingOptions(NamedTuple):
@@ -43,7 +39,7 @@ class Housekeeping:
         self._engine = engine
         self._deadlines = deadlines
         self._options = options
-        self._round: Iterator[None] = iter(())
+        self._round: Iterator[int] = iter(())
         deadlines.after(TRANSACTION_SWEEP_INTERVAL_MS, self._abort_timed_out)
         deadlines.after(options.check_interval_ms, self._begin_round)
 
@@ -61,8 +57,11 @@ class Housekeeping:
         self._step()
 
     def _step(self) -> None:
+        """Look at so many as one step may, and come back for the others."""
+        looked_at = 0
         try:
-            next(self._round)
+            while looked_at < ITEMS_PER_STEP:
+                looked_at += next(self._round)
         except StopIteration:
             self._deadlines.after(self._options.check_interval_ms, self._begin_round)
         except EngineFailed:
@@ -70,47 +69,16 @@ class Housekeeping:
         else:
             self._deadlines.after(STEP_PAUSE_MS, self._step)
 
-    def _steps(self) -> Iterator[None]:
-        """One look at every transactional id and at every producer of every partition."""
-        yield from self._forget_transactional_ids()
-        for topic in list(self._engine.state.topics.values()):
-            for partition in list(topic.partitions):
-                yield from self._forget_producers(partition)
-
-    def _forget_transactional_ids(self) -> Iterator[None]:
-        idle_ms = self._options.transactional_id_expiration_ms
-        state = self._engine.state
-        for names in _chunks(list(state.transactions)):
-            for name in names:
-                transaction = state.transactions.get(name)
-                if transaction is not None:
-                    expiry = expiry_of(transaction, self._engine.age_ms(), idle_ms)
-                    if expiry is not None:
-                        self._engine.execute(expiry)
-            yield
+    def _steps(self) -> Iterator[int]:
+        """One look at every transactional id and at every producer of every partition; yields how many."""
+        for chunk in TransactionalIds(self._engine).chunks():
+            chunk.forget(self._options.transactional_id_expiration_ms)
+            yield chunk.size
+        for chunk in Producers(self._engine).chunks():
+            chunk.forget(self.producer_id_expiration_ms())
+            yield chunk.size
 
     def producer_id_expiration_ms(self) -> int:
         """As the broker was started with, unless it was altered since."""
         altered = altered_broker_config(PRODUCER_ID_EXPIRATION, self._engine.state.broker_configs)
         return altered if isinstance(altered, int) else self._options.producer_id_expiration_ms
-
-    def _forget_producers(self, partition: Partition) -> Iterator[None]:
-        """A producer with an open transaction stays; the machine sees to that."""
-        idle_ms = self.producer_id_expiration_ms()
-        producers = partition.producers
-        for producer_ids in _chunks(list(producers)):
-            since_ms = self._engine.age_ms() - idle_ms
-            idle = tuple(
-                producer_id
-                for producer_id in producer_ids
-                if producer_id in producers and age_ms_of(producers[producer_id]) <= since_ms
-            )
-            if idle:
-                command = ExpireProducers(partition.topic.id, partition.index, idle, idle_ms)
-                self._engine.execute(command)
-            yield
-
-
-def _chunks(items: list[T]) -> Iterator[list[T]]:
-    for start in range(0, len(items), ITEMS_PER_STEP):
-        yield items[start : start + ITEMS_PER_STEP]

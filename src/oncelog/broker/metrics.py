@@ -173,6 +173,30 @@ GROUPS = Metric(
     "`oncelog_groups` above four fifths of `--max-groups`",
     of_state=True,
 )
+PRODUCERS = Metric(
+    "oncelog_producers",
+    Kind.GAUGE,
+    "Producers that partitions remember, counted in each partition, with what open transactions may add.",
+    "`oncelog_producers` above nine tenths of `--max-producers`: new producers are about to be refused",
+    of_state=True,
+)
+TRANSACTIONAL_IDS = Metric(
+    "oncelog_transactional_ids",
+    Kind.GAUGE,
+    "Transactional ids that are remembered.",
+    "`oncelog_transactional_ids` above nine tenths of `--max-transactional-ids`: new ones are about to be "
+    "refused; ids that are made up anew at each start are the common cause",
+    of_state=True,
+)
+EVICTED = Metric(
+    "oncelog_evicted_total",
+    Kind.COUNTER,
+    "Producers and transactional ids that were forgotten before their time, to make room.",
+    "`rate(oncelog_evicted_total[1h]) > 0`: the limit named is small for the load, and who sends a batch "
+    "again after more than 15 minutes may store it twice",
+    ("limit",),
+    of_state=True,
+)
 TRANSACTIONS_OPEN = Metric(
     "oncelog_transactions_open",
     Kind.GAUGE,

@@ -405,6 +405,20 @@ class Options:
         group=_TRANSACTIONS,
         kafka="transaction.max.timeout.ms",
     )
+    max_producers: int = _option(
+        _COUNT,
+        "Producers that partitions remember, counted in each partition that they write to. Near it, those "
+        "that are idle for longest, and for 15 minutes, are forgotten early; beyond it, new ones are "
+        "refused, retriably.",
+        default=Limits().producers_max,
+        group=_TRANSACTIONS,
+    )
+    max_transactional_ids: int = _option(
+        _COUNT,
+        "Transactional ids that are remembered. Near it and beyond it goes as with producers.",
+        default=Limits().transactional_ids_max,
+        group=_TRANSACTIONS,
+    )
     producer_id_expiration_ms: int = _option(
         _MS,
         "A partition forgets a producer that has not written to it for so long.",
@@ -549,6 +563,8 @@ class Options:
     def machine_limits(self) -> Limits:
         return Limits(
             transaction_max_timeout_ms=self.transaction_max_timeout_ms,
+            transactional_ids_max=self.max_transactional_ids,
+            producers_max=self.max_producers,
             partitions_max=self.max_partitions,
             groups_max=self.max_groups,
             group_members_max=self.group_max_size,

@@ -1,9 +1,10 @@
-"""A refused batch of a first-generation transaction keeps later ones out until it has come again.
+"""A refused batch keeps later ones of its producer out until it has come again.
 
 A partition that doesn't know a producer takes any sequence as its first. So where the first of several
-batches in flight is refused and those behind it are not (its partition was added in between, the disk has
-room again), the second would become the first, and the refused one could never be stored (KAFKA-14904). In
-the second generation the first sequence is 0, and nothing needs to be remembered. Soft state, as Kafka's
+batches in flight is refused and those behind it are not (its partition was added in between, there is room
+again), the second would become the first, and the refused one could never be stored (KAFKA-14904). In
+second-generation transactions the first sequence is 0, and nothing needs to be remembered; of a producer
+without transactions only what was refused for want of room is sent again. Soft state, as Kafka's
 VerificationStateEntry is: a refusal leaves no event, and who restarts has forgotten. It only ever refuses,
 with an error upon which a client sends the earlier batch again. It must not know what a refusal was for.
 """
@@ -65,7 +66,7 @@ class RefusedBatches:
         """What became of these: one that is stored keeps nobody out any more."""
         for batch, result in zip(batches, results, strict=True):
             if result.error:
-                if result.error not in OF_NO_TRANSACTION:
+                if _comes_again(batch, result.error):
                     self.refused(batch)
             elif self._refused:
                 self._refused.pop(((batch.topic_id, batch.partition), batch.header.producer_id), None)
@@ -74,7 +75,7 @@ class RefusedBatches:
         """This one was, and its producer will send it again if it goes on."""
         header = batch.header
         partition = self._state.partition(batch.topic_id, batch.partition)
-        if partition is None or header.producer_id in partition.producers:
+        if partition is None or header.producer_id < 0 or header.producer_id in partition.producers:
             return
         key = ((batch.topic_id, batch.partition), header.producer_id)
         known = self._refused.get(key)
@@ -86,3 +87,9 @@ class RefusedBatches:
             del self._refused[next(iter(self._refused))]
         self._refused[key] = Refused(header.producer_epoch, header.base_sequence, self._age_ms())
         assert len(self._refused) <= self._entries_max
+
+
+def _comes_again(batch: ProduceBatch, error: ErrorCode) -> bool:
+    if batch.header.is_transactional:
+        return error not in OF_NO_TRANSACTION
+    return error is ErrorCode.NOT_ENOUGH_REPLICAS

@@ -15,6 +15,9 @@ class Limits(NamedTuple):
     producer_epoch_max: the largest epoch that a client is ever given; Kafka keeps Short.MAX for fencing
         alone, so markers may carry one more than this and answers never do.
     transaction_max_timeout_ms: Kafka's transaction.max.timeout.ms.
+    transactional_ids_max: about 400 bytes each while no transaction is open.
+    producers_max: producers that partitions remember, each counted once in every partition that it wrote to:
+        300 bytes each at most. Partitions of open transactions count, too: their ends leave markers there.
     transaction_partitions_max: one commit is one journal entry, which names every partition.
     transaction_offsets_max: the same, for the group offsets that one transaction may hold.
     transaction_metadata_characters_max: the same, for the texts with these offsets, all groups together.
@@ -28,6 +31,8 @@ class Limits(NamedTuple):
 
     producer_epoch_max: int = 32_766
     transaction_max_timeout_ms: int = 900_000
+    transactional_ids_max: int = 1_000_000
+    producers_max: int = 1_000_000
     transaction_partitions_max: int = 10_000
     transaction_offsets_max: int = 100_000
     transaction_metadata_characters_max: int = 16 * 1024 * 1024

@@ -66,7 +66,7 @@ def decide_produce(
     """Each batch by itself: one that is refused doesn't keep another from being appended."""
     batches = command.batches
     if len(batches) == 1 and command.transactional_id is None and not batches[0].header.is_transactional:
-        event, result = _decide_batch(state, command, batches[0], None, time)
+        event, result = _decide_batch(state, command, batches[0], None, time, 0)
         return ([] if event is None else [event]), (result,)
     error = _request_error(command)
     if error is not NONE:
@@ -100,6 +100,7 @@ def _decide_batches(
         key = (batch.topic_id, batch.partition)
         named[key] = named.get(key, 0) + 1
     room = _room(state, transaction)
+    taken = 0
     added: list[TransactionPartition] = []
     appended: list[Event] = []
     results = []
@@ -108,14 +109,16 @@ def _decide_batches(
         if named[key] > 1:
             results.append(_refused(ErrorCode.INVALID_REQUEST, None, "the partition is named twice"))
             continue
-        event, result = _decide_batch(state, command, batch, transaction, time)
+        event, result = _decide_batch(state, command, batch, transaction, time, taken)
         if event is not None and event.is_transactional and not _covers(transaction, key):
             if len(added) == room:
                 event, result = None, _refused(ErrorCode.POLICY_VIOLATION, None, "too many partitions")
             else:
                 added.append(TransactionPartition(topic_id=batch.topic_id, partition=batch.partition))
+                taken += 1
         if event is not None:
             appended.append(event)
+            taken += _is_new(state, batch)
         results.append(result)
     if not added:
         return appended, tuple(results)
@@ -136,6 +139,13 @@ def _room(state: State, transaction: TransactionalId | None) -> int:
     return state.limits.transaction_partitions_max - len(transaction.partitions)
 
 
+def _is_new(state: State, batch: ProduceBatch) -> bool:
+    """Whether the partition, which exists, doesn't remember the batch's producer yet."""
+    producer_id = batch.header.producer_id
+    partition = state.topics[batch.topic_id].partitions[batch.partition]
+    return producer_id >= 0 and producer_id not in partition.producers
+
+
 def _covers(transaction: TransactionalId | None, partition: TopicPartition) -> bool:
     return (
         transaction is not None
@@ -150,8 +160,12 @@ def _decide_batch(
     batch: ProduceBatch,
     transaction: TransactionalId | None,
     time: Time,
+    taken: int,
 ) -> tuple[BatchAppended | None, ProduceResult]:
-    """One batch in Kafka's order: the partition, its transaction, the topic's limits, its sequence."""
+    """One batch in Kafka's order: the partition, its transaction, the topic's limits, its sequence.
+
+    taken: what earlier batches of the request take of the room for producers.
+    """
     topic_id, index, header, size, _ = batch
     topic = state.topics.get(topic_id)
     if topic is None:
@@ -186,6 +200,13 @@ def _decide_batch(
         refusal = _sequence_refusal(state, command, batch, partition)
         if refusal is not None:
             return None, refusal
+        if (
+            producer_id not in partition.producers
+            and state.producers_room() <= taken
+            and not (is_transactional and _covers(transaction, (topic_id, index)))
+        ):
+            message = "so many producers are remembered that there is no room for one more; try again later"
+            return None, _refused(ErrorCode.NOT_ENOUGH_REPLICAS, partition, message)
     base_offset = partition.log_end_offset
     event = BatchAppended(
         topic_id=topic_id,
@@ -329,14 +350,17 @@ def _refused(error: ErrorCode, partition: Partition | None, message: str | None 
 def decide_expire_producers(
     state: State, command: ExpireProducers, time: Time
 ) -> tuple[list[Event], HousekeepingReply]:
-    """Those of the named producers that are still idle; one with an open transaction never is (KIP-854)."""
+    """Those of the named producers that are still idle; one with an open transaction never is (KIP-854).
+
+    Be it open in this partition or in others: Kafka forgets it in others.
+    """
     partition = state.partition(command.topic_id, command.partition)
     if partition is None:
         return [], HousekeepingReply(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
     idle = []
     for producer_id in sorted(set(command.producer_ids)):
         window = partition.producers.get(producer_id)
-        if window is None or producer_id in partition.open_transactions:
+        if window is None or state.has_open_transaction(producer_id):
             continue
         if time.age_ms - producer_window.age_ms_of(window) >= command.idle_ms:
             idle.append(producer_id)
@@ -365,8 +389,11 @@ def evolve_batch_appended(state: State, event: BatchAppended, at: At) -> None:
             # producer, whose epochs would not follow what this partition remembers.
             state.next_producer_id = producer_id + 1
         producers = partition.producers
+        window = producers.get(producer_id)
+        if window is None:
+            state.producer_count += 1
         producers[producer_id] = producer_window.appended(
-            producers.get(producer_id),
+            window,
             event.producer_epoch,
             event.base_sequence,
             event.last_offset_delta,
@@ -386,6 +413,7 @@ def evolve_producers_forgotten(state: State, event: ProducersForgotten, at: At) 
             "a producer in a transaction is never forgotten"
         )
         del partition.producers[producer_id]
+    state.producer_count -= len(event.producer_ids)
 
 
 DECIDE: dict[type, Callable[[State, Any, Time], tuple[list[Event], Any]]] = {

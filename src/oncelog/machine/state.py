@@ -268,6 +268,8 @@ class State:
     topic_name_forms: the names of topics by their form with "_" for each ".": names of one form collide.
     broker_configs: overrides by the resource that they were set on, "1" for the broker, "" for all brokers.
     partition_count: of all topics together.
+    producer_count: of the windows of all partitions together. covered_count: of the partitions of all open
+        transactions together.
     producer_owners: the transactional id that owns a producer id; ids without one are fenced per partition.
     ongoing: the open transactions by their timeout, each in the order of their beginning, which for equal
         timeouts is the order of their deadlines.
@@ -278,6 +280,7 @@ class State:
 
     __slots__ = (
         "broker_configs",
+        "covered_count",
         "feature_levels",
         "features_epoch",
         "groups",
@@ -287,6 +290,7 @@ class State:
         "partition_count",
         "pending_offsets",
         "pending_offsets_added",
+        "producer_count",
         "producer_owners",
         "topic_ids",
         "topic_name_forms",
@@ -305,6 +309,8 @@ class State:
         self.partition_count = 0
         self.groups: dict[str, Group] = {}
         self.transactions: dict[str, TransactionalId] = {}
+        self.producer_count = 0
+        self.covered_count = 0
         self.producer_owners: dict[int, str] = {}
         self.next_producer_id = 0
         self.ongoing: dict[int, dict[str, TransactionalId]] = {}
@@ -320,6 +326,19 @@ class State:
         if topic is None or not 0 <= index < len(topic.partitions):
             return None
         return topic.partitions[index]
+
+    def producers_room(self) -> int:
+        """How many more producers partitions may remember; 0 or less: none.
+
+        What an open transaction covers is taken for new to its partition: the marker that ends it must find
+        room, whoever came meanwhile (ends of transactions are never refused).
+        """
+        return self.limits.producers_max - self.producer_count - self.covered_count
+
+    def has_open_transaction(self, producer_id: int) -> bool:
+        """Whether the transactional id that owns this producer id has a transaction open."""
+        owner = self.producer_owners.get(producer_id)
+        return owner is not None and self.transactions[owner].state is TransactionState.ONGOING
 
     def topic_named(self, name: str) -> Topic | None:
         topic_id = self.topic_ids.get(name)

@@ -323,6 +323,7 @@ def _topic_deleted(state: State, event: TopicDeleted, at: At) -> None:
     del state.topic_ids[topic.name]
     state.topic_name_forms.pop(_form(topic.name), None)
     state.partition_count -= len(topic.partitions)
+    state.producer_count -= sum(len(partition.producers) for partition in topic.partitions)
     state.topics_version += 1
     at.removed += topic.partitions
 

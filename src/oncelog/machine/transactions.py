@@ -44,7 +44,7 @@ from oncelog.machine.events import (
     TransactionPartitionsAdded,
 )
 from oncelog.machine.moment import At, Time
-from oncelog.machine.state import NOTHING, State, TransactionalId, TransactionState
+from oncelog.machine.state import NOTHING, State, TopicPartition, TransactionalId, TransactionState
 from oncelog.machine.transaction_table import Ending, Trigger, outcome
 from oncelog.wire.definition import Event
 from oncelog.wire.errors import ErrorCode
@@ -71,6 +71,8 @@ def decide_init_producer_id(
         return [], InitProducerIdReply(ErrorCode.INVALID_REQUEST)
     name = command.transactional_id
     if name is None:
+        if state.producers_room() <= 0:
+            return [], InitProducerIdReply(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
         return _assign_producer_id(state, command)
     if name == "":
         return [], InitProducerIdReply(ErrorCode.INVALID_REQUEST)
@@ -78,6 +80,8 @@ def decide_init_producer_id(
         return [], InitProducerIdReply(ErrorCode.INVALID_TRANSACTION_TIMEOUT)
     transaction = state.transactions.get(name)
     if transaction is None:
+        if len(state.transactions) >= state.limits.transactional_ids_max or state.producers_room() <= 0:
+            return [], InitProducerIdReply(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
         return _initialized([], command, name, state.next_producer_id, 0, -1, -1)
     trigger = _initialize_trigger(transaction, command)
     if trigger is None:
@@ -226,6 +230,9 @@ def decide_add_partitions(
     added = [partition for partition in dict.fromkeys(partitions) if partition not in transaction.partitions]
     if len(transaction.partitions) + len(added) > state.limits.transaction_partitions_max:
         return [], _for_all(partitions, ErrorCode.POLICY_VIOLATION)
+    new = [partition for partition in added if not _is_remembered(state, command.producer_id, partition)]
+    if new and len(new) > state.producers_room():
+        return [], _for_all(partitions, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
     assert outcome(transaction.state, Trigger.ADD).changes
     if not added and transaction.state is TransactionState.ONGOING:
         return [], _for_all(partitions, ErrorCode.NONE)
@@ -236,6 +243,11 @@ def decide_add_partitions(
         partitions=[TransactionPartition(topic_id=topic_id, partition=index) for topic_id, index in added],
     )
     return [event], _for_all(partitions, ErrorCode.NONE)
+
+
+def _is_remembered(state: State, producer_id: int, partition: TopicPartition) -> bool:
+    topic_id, index = partition
+    return producer_id in state.topics[topic_id].partitions[index].producers
 
 
 def _for_all(partitions: tuple[tuple[bytes, int], ...], error: ErrorCode) -> AddPartitionsToTxnReply:
@@ -716,8 +728,10 @@ def _begin_or_touch(
 
 def evolve_partitions_added(state: State, event: TransactionPartitionsAdded, at: At) -> None:
     transaction = _begin_or_touch(state, event.transactional_id, event.producer_id, event.producer_epoch, at)
+    before = len(transaction.partitions)
     for added in event.partitions:
         transaction.partitions[added.topic_id, added.partition] = None
+    state.covered_count += len(transaction.partitions) - before
 
 
 def evolve_group_added(state: State, event: TransactionGroupAdded, at: At) -> None:
@@ -764,6 +778,7 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
         TransactionState.COMPLETE_COMMIT if event.committed else TransactionState.COMPLETE_ABORT
     )
     transaction.ended_by_coordinator = event.reason in (EndReason.TIMEOUT, EndReason.ADMIN)
+    state.covered_count -= len(transaction.partitions)
     transaction.partitions = transaction.groups = NOTHING
     transaction.started_age_ms = -1
     _touch(transaction, at)
@@ -780,8 +795,11 @@ def _mark(state: State, event: TransactionEnded, marker: TransactionMarker, at: 
     )
     partition.log_end_offset = offset + 1
     producer_id = event.producer_id
+    window = partition.producers.get(producer_id)
+    if window is None:
+        state.producer_count += 1
     partition.producers[producer_id] = producer_window.marked(
-        partition.producers.get(producer_id), event.marker_epoch, at.wall_ms, at.age_ms
+        window, event.marker_epoch, at.wall_ms, at.age_ms
     )
     first_offset = partition.open_transactions.pop(producer_id, None)
     if first_offset is not None and not event.committed:

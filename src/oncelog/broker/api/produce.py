@@ -82,15 +82,17 @@ def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
         producer = _first_generation_producer(context, request, commands)
         if producer is not None and context.broker.overtaken.closes(context, Kind.PRODUCE, producer):
             return None
-        asked = commands if producer is None else context.broker.refused_batches.expecting(commands)
+        refused_batches = context.broker.refused_batches
+        begins_anywhere = _may_begin_anywhere(context, request)
+        asked = refused_batches.expecting(commands) if begins_anywhere else commands
         command = Produce(
             request.transactional_id, tuple(asked), context.version, context.client_id, context.host
         )
         results = context.broker.engine.produce(command, batches)
-        if producer is not None:
-            context.broker.refused_batches.decided(commands, results)
-            if not any(result.error for result in results):
-                context.broker.overtaken.spoke(context, Kind.PRODUCE, producer)
+        if begins_anywhere:
+            refused_batches.decided(commands, results)
+        if producer is not None and not any(result.error for result in results):
+            context.broker.overtaken.spoke(context, Kind.PRODUCE, producer)
     if request.acks == 0:
         if any(place.refused or results[place.batch_number].error for place in places):
             context.broker.close_connection(context, "a produce with acks=0 failed")
@@ -108,9 +110,14 @@ def _first_generation_producer(
     return (header.producer_id, header.producer_epoch) if header.is_transactional else None
 
 
+def _may_begin_anywhere(context: Context, request: ProduceRequest) -> bool:
+    """Whether a partition takes any sequence as such a producer's first; in newer transactions only 0."""
+    return request.transactional_id is None or context.version < FIRST_VERSION_OF_TRANSACTIONS_V2
+
+
 def _without_room(context: Context, request: ProduceRequest, checked: ProduceBatch | Refused) -> Refused:
     """On a disk that is nearly full, where each batch is refused, and may come again."""
-    if isinstance(checked, ProduceBatch) and _first_generation_producer(context, request, [checked]):
+    if isinstance(checked, ProduceBatch) and _may_begin_anywhere(context, request):
         context.broker.refused_batches.refused(checked)
     return Refused(ErrorCode.NOT_ENOUGH_REPLICAS, "the broker's disk is nearly full")
 
