@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup conformance-breakages search search-breakages small-world test lint test-slow demo bench bench-kafka bench-replay bench-testing bench-metrics kafka-python-suite tools crash crash-simulated fuzz breakages hostile idle-connections frameworks docs clean
+.PHONY: help setup conformance-breakages search search-breakages small-world test lint test-slow demo bench bench-kafka bench-replay bench-testing bench-metrics kafka-python-suite tools crash crash-simulated first-generation fuzz breakages hostile idle-connections frameworks docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -51,6 +51,9 @@ kafka-python-suite: setup ## kafka-python's own integration tests, fetched and r
 # TOOLS=... passes options on: make tools TOOLS="--only kcat"
 tools: setup ## command-line tools against a broker: kafka-python's, kcat and Apache Kafka's, where they are
 	$(BIN)/python -m tests.tools.run $(TOOLS)
+
+first-generation: setup ## each client of first-generation transactions under cuts, losses and late requests (CLIENTS)
+	$(BIN)/python -m tests.clients.first_generation $(CLIENTS)
 
 crash-simulated: setup ## kill a simulated broker 1,000 times, losing what was not synced (KILLS, SEED, SABOTAGE)
 	@$(BIN)/python -m tests.crash.simulated
