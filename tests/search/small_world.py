@@ -30,6 +30,7 @@ from oncelog.machine.events import REGISTRY, BatchAppended, TransactionEnded, de
 from oncelog.machine.evolve import evolve
 from oncelog.machine.extents import Extents
 from oncelog.machine.fingerprint import state_differences
+from oncelog.machine.life import Lives
 from oncelog.machine.limits import Limits
 from oncelog.machine.moment import At, Time
 from oncelog.machine.state import NOTHING, State, TransactionState
@@ -292,7 +293,8 @@ def _stored(events: list[Event]) -> frozenset[tuple[int, int, int, int]]:
 
 
 def _forget_history(state: State, model: Model) -> None:
-    """What no decision looks at and would grow for ever: where batches lie, who was aborted, the log."""
+    """What no decision looks at and would grow for ever: where batches lie, who was aborted, the log, lives."""
+    state.lives = Lives()
     for partition in state.topics[TOPIC].partitions:
         partition.extents = Extents()
         partition.aborted.drop_before(partition.log_end_offset)

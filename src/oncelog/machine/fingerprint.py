@@ -14,6 +14,7 @@ from typing import Any
 
 from oncelog.machine.aborted_index import AbortedIndex
 from oncelog.machine.extents import Extents
+from oncelog.machine.life import Lives
 from oncelog.machine.state import State
 
 Leaf = tuple[str, str]
@@ -46,7 +47,7 @@ def state_differences(one: State, other: State) -> list[str]:
 def _leaves(path: str, value: Any) -> Iterator[Leaf]:
     if value is None or isinstance(value, (int, float, str, bytes, Enum)):
         yield path, repr(value)
-    elif isinstance(value, (Extents, AbortedIndex)):
+    elif isinstance(value, (Extents, AbortedIndex, Lives)):
         yield path, repr(value.packed())
     elif isinstance(value, Mapping):
         yield f"{path}.count", repr(len(value))

@@ -15,6 +15,7 @@ from oncelog.machine.aborted_index import AbortedIndex
 from oncelog.machine.config_table import ConfigValue
 from oncelog.machine.configs import effective_topic_config
 from oncelog.machine.extents import Extents
+from oncelog.machine.life import Lives
 from oncelog.machine.limits import STANDARD_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -275,6 +276,7 @@ class State:
         timeouts is the order of their deadlines.
     pending_offsets: by group and partition, the transactional ids whose open transactions would commit an
         offset there (pending_offsets.py); pending_offsets_added counts how often some were added.
+    lives: what happened last to each transactional id, for people to ask for (life.py).
     topics_version: moves with everything that Metadata tells (topics, partitions).
     """
 
@@ -285,6 +287,7 @@ class State:
         "features_epoch",
         "groups",
         "limits",
+        "lives",
         "next_producer_id",
         "ongoing",
         "partition_count",
@@ -313,6 +316,7 @@ class State:
         self.covered_count = 0
         self.producer_owners: dict[int, str] = {}
         self.next_producer_id = 0
+        self.lives = Lives()
         self.ongoing: dict[int, dict[str, TransactionalId]] = {}
         self.pending_offsets: dict[str, dict[TopicPartition, set[str]]] = {}
         self.pending_offsets_added = 0

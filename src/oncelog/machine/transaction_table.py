@@ -29,6 +29,9 @@ class Trigger(Enum):
     "Again" is a retry of what already happened: its sender still holds the epoch from before it.
     """
 
+    # By identity: an Enum's own hash is made in Python, for each look into the table.
+    __hash__ = object.__hash__
+
     INITIALIZE = "InitProducerId"
     INITIALIZE_AGAIN = "InitProducerId again"
     ADD = "a partition or group is added"

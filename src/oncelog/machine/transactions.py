@@ -54,6 +54,12 @@ FIRST_COMMIT_TOLD_ABORTABLE = 4
 FIRST_COMMIT_ADDING_GROUP = 5
 FIRST_COMMIT_WITH_TOPIC_IDS = 6
 
+# A member of an enumeration costs four times as much where it is looked up at each use.
+_ONGOING = TransactionState.ONGOING
+_COMPLETE_COMMIT = TransactionState.COMPLETE_COMMIT
+_COMPLETE_ABORT = TransactionState.COMPLETE_ABORT
+_BY_COORDINATOR = frozenset((EndReason.TIMEOUT, EndReason.ADMIN))
+
 
 # --- InitProducerId ---
 
@@ -677,6 +683,7 @@ def evolve_initialized(state: State, event: TransactionalIdInitialized, at: At) 
     if transaction is None:
         transaction = state.transactions[event.transactional_id] = TransactionalId(event.transactional_id)
     assert transaction.state is not TransactionState.ONGOING, "an open transaction ends before"
+    state.lives.initialized(event, (transaction.producer_id, transaction.producer_epoch), at)
     _give_producer(state, transaction, event.producer_id, event.producer_epoch)
     transaction.previous_producer_id = event.previous_producer_id
     transaction.last_epoch = event.last_epoch
@@ -712,11 +719,11 @@ def _begin_or_touch(
     """The open transaction of this producer, which begins now where none was open."""
     transaction = state.transactions[transactional_id]
     assert (transaction.producer_id, transaction.producer_epoch) == (producer_id, producer_epoch)
-    if transaction.state is not TransactionState.ONGOING:
+    if transaction.state is not _ONGOING:
         assert not transaction.partitions
         assert not transaction.groups
         assert not transaction.offsets
-        transaction.state = TransactionState.ONGOING
+        transaction.state = _ONGOING
         transaction.partitions, transaction.groups, transaction.offsets = {}, {}, {}
         transaction.ended_by_coordinator = False
         transaction.started_age_ms = at.age_ms
@@ -750,17 +757,17 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
     """Markers, committed offsets and the transaction's own state change together (law 5)."""
     transaction = state.transactions[event.transactional_id]
     assert (transaction.producer_id, transaction.producer_epoch) == (event.producer_id, event.producer_epoch)
-    for marker in event.markers:
-        _mark(state, event, marker, at)
+    first_offsets = [_mark(state, event, marker, at) for marker in event.markers]
     if event.markers:
         at.payload_offset += MARKER_SIZE_BYTES
+    state.lives.ended(event, transaction, first_offsets, at)
     if event.committed:
         pending_offsets.commit_all(state, transaction)
         for group in event.offsets:
             groups.apply_committed_offsets(state, group.group_id, group.offsets, at)
     else:
         pending_offsets.drop_all(state, transaction)
-    if transaction.state is TransactionState.ONGOING:
+    if transaction.state is _ONGOING:
         transactions = state.ongoing[transaction.timeout_ms]
         del transactions[transaction.name]
         if not transactions:
@@ -774,18 +781,19 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
     else:
         # Its producer knows its epoch: who still holds the one before it is nobody who lost an answer.
         transaction.last_epoch = -1
-    transaction.state = (
-        TransactionState.COMPLETE_COMMIT if event.committed else TransactionState.COMPLETE_ABORT
-    )
-    transaction.ended_by_coordinator = event.reason in (EndReason.TIMEOUT, EndReason.ADMIN)
+    transaction.state = _COMPLETE_COMMIT if event.committed else _COMPLETE_ABORT
+    transaction.ended_by_coordinator = event.reason in _BY_COORDINATOR
     state.covered_count -= len(transaction.partitions)
     transaction.partitions = transaction.groups = NOTHING
     transaction.started_age_ms = -1
     _touch(transaction, at)
 
 
-def _mark(state: State, event: TransactionEnded, marker: TransactionMarker, at: At) -> None:
-    """The marker takes one offset; with it the partition's part of the transaction is decided."""
+def _mark(state: State, event: TransactionEnded, marker: TransactionMarker, at: At) -> int:
+    """The marker takes one offset; with it the partition's part of the transaction is decided.
+
+    Returns the first offset of what was written there, or -1.
+    """
     partition = state.topics[marker.topic_id].partitions[marker.partition]
     offset = marker.offset
     assert offset == partition.log_end_offset, "a marker lies where the log ends"
@@ -805,11 +813,13 @@ def _mark(state: State, event: TransactionEnded, marker: TransactionMarker, at: 
     if first_offset is not None and not event.committed:
         partition.aborted.append(producer_id, first_offset, offset, partition.last_stable_offset)
     at.touched[partition] = None
+    return -1 if first_offset is None else first_offset
 
 
-def evolve_expired(state: State, event: TransactionalIdExpired, at: At) -> None:  # noqa: ARG001
+def evolve_expired(state: State, event: TransactionalIdExpired, at: At) -> None:
     transaction = state.transactions.pop(event.transactional_id)
-    assert transaction.state is not TransactionState.ONGOING, "an open transaction is never forgotten"
+    assert transaction.state is not _ONGOING, "an open transaction is never forgotten"
+    state.lives.expired(transaction.name, (transaction.producer_id, transaction.producer_epoch), at)
     for producer_id in transaction.producer_ids:
         del state.producer_owners[producer_id]
 
