@@ -28,6 +28,7 @@ RUN_BY = {
     ("docs/testing-your-service.md", "python"): "tests/testing/test_tutorial.py",
     ("docs/testing-your-service.md", "sh"): "tests/testing/test_tutorial.py",
     ("docs/transactions.md", "sh"): "tests/docs/test_running_one_broker.py",
+    ("docs/transactions.md", "text"): "tests/docs/test_transactions.py",
     ("docs/wire.md", "python"): "tests/docs/test_wire_document.py",
 }
 """By document and language, the test that runs all such blocks of it."""

@@ -89,9 +89,14 @@ def test_a_table_is_for_people(left: tuple[Path, TransactionalProducer]) -> None
     assert head.split() == ["TIME", "ENTRY", "WHAT", "PRODUCER", "FENCED", "TOLD"]
     assert f"{producer.producer_id}:0" in first
     assert f"{TOPIC}-1: 2 records from 0 to 1" in committed
-    omitting, _, newest = explain(data, "--last", "1").stdout.splitlines()
+    omitting, _, newest, since = explain(data, "--last", "1").stdout.splitlines()
     assert omitting == "3 earlier happenings are left out; --last shows more"
     assert "initialized" in newest
+    fenced = f"producer {producer.producer_id} epoch {producer.epoch}"
+    assert since.startswith(f"{fenced} must be refused since"), (
+        "who is not asked for is the last that was fenced"
+    )
+    assert "aborted, by a newer producer (oncelog-raw-tests at 127.0.0.1)" in since
 
 
 def test_the_directory_stays_as_it_was(left: tuple[Path, TransactionalProducer]) -> None:
@@ -153,6 +158,7 @@ def test_what_is_no_data_directory_is_told(tmp_path: Path) -> None:
         (("--epoch", "3"), "--producer-id and --epoch go together"),
         (("--last", "0"), "at least 1"),
         (("--last", "many"), "invalid"),
+        (("--admin", "127.0.0.1:1"), "not allowed with argument"),
     ],
 )
 def test_what_can_not_be_asked_is_refused(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:

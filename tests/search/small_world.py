@@ -293,7 +293,7 @@ def _stored(events: list[Event]) -> frozenset[tuple[int, int, int, int]]:
 
 
 def _forget_history(state: State, model: Model) -> None:
-    """What no decision looks at and would grow for ever: where batches lie, who was aborted, the log, lives."""
+    """What no decision looks at and would grow for ever: where batches lie, who was aborted, lives, logs."""
     state.lives = Lives()
     for partition in state.topics[TOPIC].partitions:
         partition.extents = Extents()

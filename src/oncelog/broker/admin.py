@@ -1,34 +1,42 @@
-"""The admin address (`--admin`): `/metrics`, `/livez` and `/readyz` over HTTP/1.1, on the broker's loop.
+"""The admin address (`--admin`): health, metrics and producers' lives over HTTP/1.1, on the broker's loop.
 
 It answers from before the journal is replayed, so that whoever watches a long start sees it. One request per
 connection, a few connections, short heads and a deadline: it is for an operator's tools, not for the world.
 What is told of the log waits, like any reply, until it is durable; where that takes longer than a second, the
-rest is told without it. Must not know Kafka's protocol.
+metrics are told without it. Must not know Kafka's protocol.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Generic, NamedTuple, TypeVar, cast
+from urllib.parse import parse_qs, unquote_to_bytes
 
-from oncelog.broker import metrics, scrape
+from oncelog.broker import lives, metrics, scrape
 from oncelog.broker.broker import Broker
 from oncelog.broker.metrics import Histogram, Sample, exposition, single
 from oncelog.broker.options import Address
 from oncelog.broker.server import Server
+from oncelog.machine.life import Producer
 
 log = logging.getLogger("oncelog.admin")
 
 CONNECTIONS_MAX = 32
-HEAD_BYTES_MAX = 8192
+HEAD_BYTES_MAX = 128 << 10
+"""A transactional id may have 32,767 bytes, each of them three in a path."""
 EXCHANGE_DEADLINE_S = 10.0
 STATE_DEADLINE_S = 1.0
 LAG_INTERVAL_S = 0.1
 BACKLOG = 32
 END_OF_HEAD = b"\r\n\r\n"
+TRANSACTIONS = "/transactions/"
+PRODUCERS = "/producers/"
+PRODUCER_ID_DIGITS_MAX = 19
+JSON = "application/json"
 PLAIN = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 REASONS = {
@@ -48,6 +56,11 @@ class Answer(NamedTuple):
 
 
 Respond = Callable[[Answer], None]
+Kept = TypeVar("Kept")
+
+
+class BadQuestion(Exception):
+    """A path or query that says nothing; the message is a sentence."""
 
 
 class Admin:
@@ -98,13 +111,22 @@ class Admin:
         for exchange in list(self.exchanges):
             exchange.abort()
 
-    def answer(self, path: str, respond: Respond) -> None:
-        """Answer a GET, at once or later; `respond` is called once."""
+    def answer(self, target: str, respond: Respond) -> None:
+        """Answer a GET, at once or later; `respond` is called once. target: a path, and perhaps a query."""
+        path, _, query = target.partition("?")
         answer = self._paths.get(path)
-        if answer is None:
-            respond(Answer(404, f"there are {', '.join(self._paths)}\n"))
-        else:
-            answer(respond)
+        try:
+            if answer is not None:
+                answer(respond)
+            elif path.startswith(TRANSACTIONS):
+                self._transaction(path.removeprefix(TRANSACTIONS), query, respond)
+            elif path.startswith(PRODUCERS):
+                self._producer(path.removeprefix(PRODUCERS), respond)
+            else:
+                there_are = ", ".join((*self._paths, f"{TRANSACTIONS}ID", f"{PRODUCERS}ID"))
+                respond(Answer(404, f"there are {there_are}\n"))
+        except BadQuestion as bad:
+            respond(Answer(400, f"{bad}\n"))
 
     # --- what is asked ---
 
@@ -146,7 +168,40 @@ class Admin:
         if broker.engine.failure is not None:
             tell(None)
             return
-        waiting = Durable(scrape.of_state(broker, self._rows_max), tell)
+        self._once_durable(broker, scrape.of_state(broker, self._rows_max), tell)
+
+    def _transaction(self, quoted: str, query: str, respond: Respond) -> None:
+        name, asked_for = _name(quoted), _asked_for(query)
+
+        def look(broker: Broker) -> Answer:
+            told = lives.life_of(broker, name, asked_for)
+            if told is None:
+                return Answer(404, "nothing is known of this transactional id\n")
+            return Answer(200, json.dumps(told) + "\n", JSON)
+
+        self._of_state(look, respond)
+
+    def _producer(self, digits: str, respond: Respond) -> None:
+        producer_id = _number(digits)
+        self._of_state(
+            lambda broker: Answer(200, json.dumps(lives.refusals_of(broker, producer_id)) + "\n", JSON),
+            respond,
+        )
+
+    def _of_state(self, look: Callable[[Broker], Answer], respond: Respond) -> None:
+        """Answer with what is seen, once that is durable."""
+        broker = self._broker
+        if broker is None or broker.engine.failure is not None:
+            respond(Answer(503, f"{self._wanting()}\n"))
+            return
+
+        def tell(answer: Answer | None) -> None:
+            respond(answer or Answer(503, "what is known was not durable within a second\n"))
+
+        self._once_durable(broker, look(broker), tell)
+
+    def _once_durable(self, broker: Broker, seen: Kept, tell: Callable[[Kept | None], None]) -> None:
+        waiting = Durable(seen, tell)
         waiting.deadline = self.loop.call_later(STATE_DEADLINE_S, waiting.give_up)
         broker.engine.hold(waiting, broker.engine.stamp())
 
@@ -162,13 +217,45 @@ class Admin:
         self.measure_lag()
 
 
-class Durable:
-    """Samples of the log on their way out: told when what they looked at is durable, or left out."""
+def _name(quoted: str) -> str:
+    """A transactional id out of a path. Raises BadQuestion."""
+    try:
+        name = unquote_to_bytes(quoted.encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        raise BadQuestion(
+            "the transactional id in the path is not UTF-8, quoted where URLs need it"
+        ) from None
+    if not name:
+        raise BadQuestion(f"{TRANSACTIONS} wants a transactional id")
+    return name
 
-    def __init__(self, state: list[Sample], tell: Callable[[list[Sample] | None], None]) -> None:
+
+def _asked_for(query: str) -> Producer | None:
+    """The producer of which it is asked since when it is refused. Raises BadQuestion."""
+    if not query:
+        return None
+    try:
+        asked = parse_qs(query, strict_parsing=True, max_num_fields=2)
+        (producer_id,), (epoch,) = asked["producer_id"], asked["epoch"]
+    except (ValueError, KeyError):
+        raise BadQuestion("a query is producer_id=NUMBER&epoch=NUMBER") from None
+    return _number(producer_id), _number(epoch)
+
+
+def _number(digits: str) -> int:
+    """Raises BadQuestion."""
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= PRODUCER_ID_DIGITS_MAX):
+        raise BadQuestion("a producer id and an epoch are whole numbers")
+    return int(digits)
+
+
+class Durable(Generic[Kept]):
+    """What was seen of the log on its way out: told when that is durable, or left out."""
+
+    def __init__(self, state: Kept, tell: Callable[[Kept | None], None]) -> None:
         self.deadline: asyncio.TimerHandle | None = None
-        self._state: list[Sample] | None = state
-        self._tell: Callable[[list[Sample] | None], None] | None = tell
+        self._state: Kept | None = state
+        self._tell: Callable[[Kept | None], None] | None = tell
 
     def release(self) -> None:
         """All that was looked at is durable."""
@@ -178,7 +265,7 @@ class Durable:
         """It takes too long."""
         self._end(None)
 
-    def _end(self, state: list[Sample] | None) -> None:
+    def _end(self, state: Kept | None) -> None:
         # What was given up stays in the engine's queue for a while: it should weigh nothing.
         tell, self._tell, self._state = self._tell, None, None
         if self.deadline is not None:
@@ -218,8 +305,10 @@ class Exchange(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_asked:
             return
+        # What came before has no end in it, save where its last bytes begin one.
+        searched = max(0, len(self._head) - len(END_OF_HEAD) + 1)
         self._head += data
-        end = self._head.find(END_OF_HEAD)
+        end = self._head.find(END_OF_HEAD, searched)
         if end < 0 and len(self._head) <= HEAD_BYTES_MAX:
             return
         self._is_asked = True
@@ -237,9 +326,7 @@ class Exchange(asyncio.Protocol):
             self._send(Answer(405, "GET and HEAD are all there is\n"))
             return
         try:
-            self._admin.answer(
-                target.partition("?")[0], lambda answer: self._send(answer, with_body=method == "GET")
-            )
+            self._admin.answer(target, lambda answer: self._send(answer, with_body=method == "GET"))
         except Exception:
             log.exception("the admin address could not answer")
             self.abort()

@@ -27,6 +27,7 @@ from oncelog.broker.metrics import ErrorCounts
 from oncelog.broker.options import Options
 from oncelog.broker.overtaken import Overtaken
 from oncelog.broker.published import Published
+from oncelog.broker.refusal_history import Refusals
 from oncelog.broker.refused_batches import RefusedBatches
 from oncelog.broker.registry import Registry
 from oncelog.broker.remembered import Producers, TransactionalIds
@@ -93,6 +94,7 @@ class Broker:
         self.metadata_cache = MetadataCache()
         self.config_notices = ConfigNotices()
         self.overtaken = Overtaken()
+        self.refusals = Refusals()
         self.errors = ErrorCounts((route.name, route.api.response) for route in registry.routes.values())
         self.faults: Faults | None = None
         self.housekeeping = Housekeeping(self.engine, self.deadlines, options.housekeeping_options())

@@ -267,7 +267,7 @@ class Options:
     )
     admin: Address | None = _option(  # noqa: RUF009 (it makes a dataclasses.field)
         _ADDRESS,
-        "Where /metrics, /livez and /readyz are served over HTTP.",
+        "Where health, metrics and the lives of transactional ids are served over HTTP.",
         default=None,
         group=_PLACE,
         default_text="nowhere",

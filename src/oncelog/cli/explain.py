@@ -1,6 +1,7 @@
-"""`oncelog txn explain ID`: reads the journal of a stopped broker and tells the life of a transactional id.
+"""`oncelog txn explain ID`: the life of a transactional id, from a stopped broker's journal or a running one.
 
-It changes nothing in the directory. What a life is made of is `life.py`'s; this one reads and prints.
+It changes nothing in a directory. What a life is made of is `life.py`'s, or what the broker's admin address
+tells; this one reads, asks and prints.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from typing import Any
+from urllib.parse import quote
 
 from oncelog.broker.options import UsageError
-from oncelog.cli.life import Happening, Life, Moment
+from oncelog.cli.cluster import ClusterError, parse_address
+from oncelog.cli.life import Happening, Life, Moment, Producer
 from oncelog.cli.printing import as_table, as_time, printable
 from oncelog.disk import LockedError
 from oncelog.disk.real import RealDisk
@@ -28,6 +33,15 @@ from oncelog.wire.definition import DecodeError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
+ANSWER_TIMEOUT_S = 10.0
+ANSWER_BYTES_MAX = 8 << 20
+SENTENCE_CHARACTERS_MAX = 200
+NAME_CHARACTERS_MAX = 100
+
+Told = dict[str, Any]
+"""As it is printed: for JSON, and for tables made from it."""
+
+TIMES = {"wall_ms": "time", "began_wall_ms": "began", "last_wall_ms": "last_time"}
 
 
 class ExplainError(Exception):
@@ -38,24 +52,106 @@ def run(arguments: argparse.Namespace, write: Callable[[str], object] = print) -
     """Tell the life and return the exit code: 1 where there is none, or not all of it could be read."""
     if (arguments.producer_id is None) != (arguments.epoch is None):
         raise UsageError("--producer-id and --epoch go together")
-    asked_for = None if arguments.epoch is None else (arguments.producer_id, arguments.epoch)
-    life = Life(arguments.id, arguments.last, asked_for)
+    asked_for: Producer | None = None
+    if arguments.epoch is not None:
+        asked_for = (arguments.producer_id, arguments.epoch)
+    told: Told | None
     failure: ExplainError | None = None
-    try:
-        read_into(life, arguments.data)
-    except ExplainError as failed:
-        failure = failed
-    if not life.happenings and failure is None:
-        failure = ExplainError(f"the journal in {arguments.data} tells nothing of {arguments.id!r}")
-    if life.happenings:
-        write(as_json(life) if arguments.format == "json" else as_text(life))
+    if arguments.admin is not None:
+        told, failure = from_broker(arguments.id, arguments.admin, asked_for)
+    else:
+        told, failure = from_journal(Life(arguments.id, arguments.last, asked_for), arguments.data)
+    if told is not None:
+        write(json.dumps(told, indent=2) if arguments.format == "json" else as_text(told))
     if failure is not None:
         print(f"oncelog txn: {failure}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_OK
 
 
+# --- a running broker ---
+
+
+def from_broker(
+    name: str, address: str, asked_for: Producer | None
+) -> tuple[Told | None, ExplainError | None]:
+    """What the broker tells, or why there is nothing. Raises UsageError."""
+    try:
+        host, port = parse_address(address)
+    except ClusterError as wrong:
+        raise UsageError(f"--admin: {wrong}") from None
+    try:
+        answered = _asked(host, port, _path(name, asked_for))
+        told = json.loads(answered)
+        told["life"] = [_timed(each) for each in told["life"]]
+        for each in told["refused"]:
+            each["since"] = None if each["since"] is None else _timed(each["since"])
+        # Whatever is missing in it is found out here, and not when half of it is printed.
+        as_text(told)
+    except ExplainError as failed:
+        return None, failed
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, ExplainError(f"{address} answers what is no life: is it an oncelog admin address?")
+    if asked_for is not None:
+        told["refused_since"] = told["refused"][0]["since"]
+    return told, None
+
+
+def _path(name: str, asked_for: Producer | None) -> str:
+    """Raises ExplainError."""
+    try:
+        path = f"/transactions/{quote(name, safe='')}"
+    except UnicodeEncodeError:
+        raise ExplainError("the transactional id is not UTF-8, which every one is") from None
+    return path if asked_for is None else f"{path}?producer_id={asked_for[0]}&epoch={asked_for[1]}"
+
+
+def _asked(host: str, port: int, path: str) -> bytes:
+    """The body of the answer. Raises ExplainError."""
+    where = f"{host}:{port}"
+    connection = HTTPConnection(host, port, timeout=ANSWER_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read(ANSWER_BYTES_MAX)
+    except (OSError, HTTPException) as failed:
+        raise ExplainError(
+            f"the admin address {where} can't be asked: {failed or type(failed).__name__}"
+        ) from None
+    finally:
+        connection.close()
+    if answer.status != HTTPStatus.OK:
+        sentence = printable(body.decode(errors="replace").strip()[:SENTENCE_CHARACTERS_MAX])
+        raise ExplainError(f"{where} answers {answer.status}: {sentence}")
+    return body
+
+
 # --- the journal of a stopped broker ---
+
+
+def from_journal(life: Life, data: str) -> tuple[Told | None, ExplainError | None]:
+    """What the journal tells, if anything, and what is wrong with it, if something is."""
+    failure: ExplainError | None = None
+    try:
+        read_into(life, data)
+    except ExplainError as failed:
+        failure = failed
+    if not life.happenings:
+        return None, failure or ExplainError(f"the journal in {data} tells nothing of {life.name!r}")
+    told: Told = {
+        "transactional_id": life.name,
+        "omitted": life.omitted,
+        "life": [_facts(each) for each in life.happenings],
+    }
+    since, producer = life.refused_since, life.asked_for
+    if life.asked_for is not None:
+        told["refused_since"] = None if since is None else _facts(since)
+    elif life.newest_fencing is not None:
+        since, producer = life.newest_fencing, life.newest_fencing.fenced
+    told["refused"] = []
+    if producer is not None:
+        told["refused"].append({**_producer(producer), "since": None if since is None else _facts(since)})
+    return told, failure
 
 
 def read_into(life: Life, data: str) -> None:
@@ -84,8 +180,8 @@ def _held(data: str) -> Iterator[DataDirectory]:
         lock = disk.lock(f"{directory.path}/{LOCK_NAME}", f"oncelog txn explain, process {os.getpid()}")
     except LockedError as locked:
         raise ExplainError(
-            f"{data} is in use by {locked.owner or 'another process'}; explain reads the journal of a stopped"
-            " broker, and `oncelog txn describe` asks a running one what it knows now"
+            f"{data} is in use by {locked.owner or 'another process'}; --data reads the journal of a"
+            " stopped broker; a running one is asked with --admin HOST:PORT, where it serves that"
         ) from None
     except OSError as failed:
         raise ExplainError(f"{data} can't be locked: {failed}") from None
@@ -109,67 +205,70 @@ def _silent() -> Iterator[None]:
         log.disabled = was_disabled
 
 
-# --- printing ---
+# --- telling ---
 
 
-def as_json(life: Life) -> str:
-    """All of it, for programs."""
-    told: dict[str, Any] = {
-        "transactional_id": life.name,
-        "omitted": life.omitted,
-        "life": [_facts(each) for each in life.happenings],
-    }
-    if life.asked_for is not None:
-        told["refused_since"] = None if life.refused_since is None else _facts(life.refused_since)
-    return json.dumps(told, indent=2)
+def _producer(producer: Producer) -> Told:
+    return {"producer_id": producer[0], "producer_epoch": producer[1]}
 
 
-def _facts(happening: Happening) -> dict[str, Any]:
-    facts = dict(happening.facts)
-    told: dict[str, Any] = {
-        "time": as_time(happening.at.wall_ms),
+def _facts(happening: Happening) -> Told:
+    """A happening of a journal in the form that a broker's have."""
+    facts = {
+        "wall_ms": happening.at.wall_ms,
         "journal_entry": happening.at.position,
         "what": happening.what,
-        "producer_id": happening.holds[0],
-        "producer_epoch": happening.holds[1],
+        **_producer(happening.holds),
     }
     if happening.fenced is not None:
-        told["fenced"] = {"producer_id": happening.fenced[0], "producer_epoch": happening.fenced[1]}
-    if "began_wall_ms" in facts:
-        began_wall_ms = facts.pop("began_wall_ms")
-        told["began"] = None if began_wall_ms is None else as_time(began_wall_ms)
-    return {**told, **facts}
+        facts["fenced"] = _producer(happening.fenced)
+    return _timed({**facts, **happening.facts})
 
 
-def as_text(life: Life) -> str:
-    """A line for each happening, and the answer to what was asked."""
+def _timed(facts: Told) -> Told:
+    """With moments as people read them in the place of milliseconds."""
+    told: Told = {}
+    for name, value in facts.items():
+        if name.endswith("wall_ms"):
+            told[TIMES[name]] = None if value is None else as_time(value)
+        else:
+            told[name] = value
+    return told
+
+
+def as_text(told: Told) -> str:
+    """A line for each happening, and since when whoever is refused is."""
     lines = []
-    if life.omitted:
-        lines.append(f"{life.omitted} earlier happenings are left out; --last shows more")
-    lines.append(as_table([_row(each) for each in life.happenings]))
-    if life.asked_for is not None:
-        lines.append(printable(_answer(life)))
+    if told.get("omitted"):
+        lines.append(f"{told['omitted']} earlier happenings are left out; --last shows more")
+    if told.get("is_complete") is False:
+        lines.append("what happened before is not kept")
+    lines.append(as_table([_row(each) for each in told["life"]]))
+    lines += [printable(_answer(told, each)) for each in told["refused"]]
     return "\n".join(lines)
 
 
-def _row(happening: Happening) -> dict[str, Any]:
+def _row(facts: Told) -> Told:
     return {
-        "time": as_time(happening.at.wall_ms),
-        "entry": happening.at.position,
-        "what": happening.what,
-        "producer": _name(happening.holds),
-        "fenced": None if happening.fenced is None else _name(happening.fenced),
-        "told": "; ".join(_sentences(happening.facts)),
+        "time": facts["time"],
+        "entry": facts["journal_entry"],
+        "what": facts["what"],
+        "producer": _name(facts),
+        "fenced": _name(facts["fenced"]) if "fenced" in facts else None,
+        "told": "; ".join(_sentences(facts)),
     }
 
 
-def _name(producer: tuple[int, int]) -> str:
+def _name(producer: Told) -> str:
     """As people write a producer id and epoch."""
-    return f"{producer[0]}:{producer[1]}" if producer[0] >= 0 else "-"
+    return f"{producer['producer_id']}:{producer['producer_epoch']}" if producer["producer_id"] >= 0 else "-"
 
 
-def _sentences(facts: dict[str, Any]) -> Iterator[str]:
+def _sentences(facts: Told) -> Iterator[str]:
     by = facts.get("by")
+    if facts["what"] == "refused":
+        yield from _refusal(facts, by)
+        return
     if facts.get("ended_by"):
         yield f"by {facts['ended_by']}" + (f" ({by})" if by else "")
     elif by:
@@ -179,24 +278,57 @@ def _sentences(facts: dict[str, Any]) -> Iterator[str]:
     if facts.get("took_ms") is not None:
         yield f"after {facts['took_ms']} ms"
     for each in facts.get("wrote", ()):
-        yield f"{each['partition']}: " + (
-            f"{each['records']} records from {each['first_offset']} to {each['last_offset']}"
-            if each["records"]
-            else "nothing"
-        )
+        yield f"{each['partition']}: {_written(each)}"
+    yield from _uncounted(facts, "wrote", "partition")
     for each in facts.get("groups", ()):
         yield f"group {each['group']}: {each['offsets']} offsets"
+    yield from _uncounted(facts, "groups", "group")
 
 
-def _answer(life: Life) -> str:
-    """Since when a producer must be refused, in one sentence."""
-    assert life.asked_for is not None
-    whose = f"producer {life.asked_for[0]} epoch {life.asked_for[1]}"
-    since = life.refused_since
+def _written(place: Told) -> str:
+    if place["first_offset"] is None:
+        return "nothing"
+    first, count = place["first_offset"], place.get("records")
+    if count is not None:
+        return f"{count} record{'s' if count > 1 else ''} from {first} to {place['last_offset']}"
+    if "marker_offset" in place:
+        return f"from {first} to its marker at {place['marker_offset']}"
+    return f"from {first}"
+
+
+def _uncounted(facts: Told, names: str, what: str) -> Iterator[str]:
+    """How many there were besides those that are named."""
+    more = facts.get(f"{what}_count", 0) - len(facts.get(names, ()))
+    if more > 0:
+        yield f"and {more} more {what}{'s' if more > 1 else ''}"
+
+
+def _refusal(facts: Told, by: str | None) -> Iterator[str]:
+    yield f"{facts['api']}: {facts['error']}"
+    if by:
+        yield f"sent by {by}"
+    yield f"the id had {_name(facts['known'])}"
+    if facts["times"] > 1:
+        yield f"{facts['times']} times until {facts['last_time']}"
+
+
+def _answer(told: Told, asked: Told) -> str:
+    """Since when a producer is refused, or must be, in one sentence."""
+    name = told["transactional_id"]
+    if len(name) > NAME_CHARACTERS_MAX:
+        name = f"{name[:NAME_CHARACTERS_MAX]}..."
+    whose = f"producer {asked['producer_id']} epoch {asked['producer_epoch']}"
+    is_running = "is_complete" in told
+    since = asked["since"]
     if since is None:
+        if is_running:
+            return f"no event that is kept makes a request of {whose} be refused"
         return f"nothing in the journal makes a request of {whose} be refused"
-    has = f"has producer {since.holds[0]} epoch {since.holds[1]}" if since.holds[0] >= 0 else "has none"
+    has = "has none"
+    if since["producer_id"] >= 0:
+        has = f"has producer {since['producer_id']} epoch {since['producer_epoch']}"
     return (
-        f"{whose} must be refused since {as_time(since.at.wall_ms)} (journal entry {since.at.position}):"
-        f" {since.what}, {'; '.join(_sentences(since.facts))}; since then {life.name!r} {has}"
+        f"{whose} {'is' if is_running else 'must be'} refused since {since['time']}"
+        f" (journal entry {since['journal_entry']}):"
+        f" {since['what']}, {'; '.join(_sentences(since))}; since then {name!r} {has}"
     )

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from oncelog.broker.lives import ENDED_BY, EXPIRED_BY, by
 from oncelog.machine import events
 from oncelog.machine.events import EndReason
 
@@ -19,13 +20,6 @@ Producer = tuple[int, int]
 
 NOBODY: Producer = (-1, -1)
 HAPPENINGS_KEPT = 100
-
-ENDED_BY = {
-    EndReason.CLIENT: "its producer",
-    EndReason.NEWER_PRODUCER: "a newer producer",
-    EndReason.TIMEOUT: "its timeout",
-    EndReason.ADMIN: "an administrator",
-}
 
 
 class Moment(NamedTuple):
@@ -53,11 +47,12 @@ class Happening(NamedTuple):
 class Written:
     """What a transaction wrote to one partition."""
 
-    __slots__ = ("batches", "bytes", "first_offset", "last_offset", "records")
+    __slots__ = ("batches", "bytes", "first_offset", "last_offset", "marker_offset", "records")
 
     def __init__(self) -> None:
         self.first_offset: int | None = None
         self.last_offset: int | None = None
+        self.marker_offset: int | None = None
         self.records = self.batches = self.bytes = 0
 
     def add(self, event: events.BatchAppended) -> None:
@@ -75,6 +70,7 @@ class Life:
     omitted: how many happenings were forgotten for newer ones.
     asked_for: a producer of which it is asked since when its requests must be refused; refused_since: since
         that happening, or None. One that its own commit moved on is refused, too: it knows its new epoch.
+    newest_fencing: the last happening by which somebody was fenced, or None.
     """
 
     def __init__(self, name: str, kept: int = HAPPENINGS_KEPT, asked_for: Producer | None = None) -> None:
@@ -83,6 +79,7 @@ class Life:
         self.omitted = 0
         self.asked_for = asked_for
         self.refused_since: Happening | None = None
+        self.newest_fencing: Happening | None = None
         self._topics: dict[bytes, str] = {}
         self._holds = NOBODY
         self._is_given = False
@@ -124,7 +121,7 @@ class Life:
     def _initialized(self, event: events.TransactionalIdInitialized, at: Moment) -> None:
         is_its_own = event.last_epoch >= 0 and event.last_epoch == self._holds[1]
         holds = event.producer_id, event.producer_epoch
-        facts = {"by": _by(event.client_id, event.host), "timeout_ms": event.timeout_ms}
+        facts = {"by": by(event.client_id, event.host), "timeout_ms": event.timeout_ms}
         self._happened(at, "initialized", holds, facts, fences=self._is_given and not is_its_own)
         self._is_given = True
 
@@ -152,9 +149,11 @@ class Life:
         return found
 
     def _ended(self, event: events.TransactionEnded, at: Moment) -> None:
+        for marker in event.markers:
+            self._written_in(marker.topic_id, marker.partition).marker_offset = marker.offset
         facts = {
             "ended_by": ENDED_BY[EndReason(event.reason)],
-            "by": _by(event.client_id, event.host),
+            "by": by(event.client_id, event.host),
             **self._transaction(at),
         }
         self._began = None
@@ -166,7 +165,7 @@ class Life:
         self._is_given = event.reason != EndReason.NEWER_PRODUCER
 
     def _expired(self, _event: events.TransactionalIdExpired, at: Moment) -> None:
-        self._happened(at, "forgotten", NOBODY, {"ended_by": "nobody had used it for long"}, fences=False)
+        self._happened(at, "forgotten", NOBODY, {"ended_by": EXPIRED_BY}, fences=False)
         self._is_given = False
 
     # --- telling ---
@@ -177,6 +176,8 @@ class Life:
         is_moved = holds != self._holds and self._holds != NOBODY
         happening = Happening(at, what, holds, self._holds if fences and is_moved else None, facts)
         self._holds = holds
+        if happening.fenced is not None:
+            self.newest_fencing = happening
         if len(self.happenings) == self.happenings.maxlen:
             self.omitted += 1
         self.happenings.append(happening)
@@ -207,15 +208,9 @@ class Life:
                     "bytes": written.bytes,
                     "first_offset": written.first_offset,
                     "last_offset": written.last_offset,
+                    "marker_offset": written.marker_offset,
                 }
                 for (topic_id, index), written in sorted(self._wrote.items())
             ],
             "groups": [{"group": name, "offsets": count} for name, count in sorted(self._groups.items())],
         }
-
-
-def _by(client_id: str | None, host: str) -> str | None:
-    """Who asked; None where the broker acted by itself."""
-    if not host:
-        return None
-    return f"{client_id or 'a client without a name'} at {host.removeprefix('/')}"

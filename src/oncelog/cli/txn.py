@@ -2,7 +2,7 @@
 
 Each command asks the brokers what it needs and gives rows, which are printed as a table or as JSON. It must
 not know how brokers are asked (`cluster.py`), nor what a broker of ours does beyond the protocol; `explain`
-alone needs one's data directory, and is a module of its own.
+alone needs one's admin address or data directory, and is a module of its own.
 """
 
 from __future__ import annotations
@@ -110,12 +110,20 @@ def add_arguments(parser: argparse.ArgumentParser, parser_class: type[argparse.A
     being_stuck.add_argument("--topic", action="append", help="only of this topic; repeatable")
 
     explaining = _command(
-        commands, "explain", "tell the life of a transactional id from the journal of a stopped broker"
+        commands,
+        "explain",
+        "tell the life of a transactional id: who fenced whom, and what was refused since",
     )
     explaining.add_argument("id", metavar="TRANSACTIONAL_ID")
-    explaining.add_argument("--data", required=True, metavar="DIR", help="the data directory")
+    source = explaining.add_mutually_exclusive_group(required=True)
+    source.add_argument("--admin", metavar="HOST:PORT", help="a running broker's admin address")
+    source.add_argument("--data", metavar="DIR", help="or a stopped broker's data directory")
     explaining.add_argument(
-        "--last", type=_count, default=HAPPENINGS, metavar="N", help=f"at most so much of it ({HAPPENINGS})"
+        "--last",
+        type=_count,
+        default=HAPPENINGS,
+        metavar="N",
+        help=f"of a directory, at most so much of it ({HAPPENINGS})",
     )
     explaining.add_argument(
         "--producer-id", type=_number, metavar="N", help="tell since when this producer is refused"

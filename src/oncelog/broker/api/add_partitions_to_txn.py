@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from oncelog.broker.context import Context
 from oncelog.broker.overtaken import Kind
+from oncelog.broker.refusal_history import refused
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import AddPartitionsToTxn
 from oncelog.wire.errors import ErrorCode
@@ -106,6 +107,14 @@ def _add(
         )
     )
     error = reply.error
+    if error or any(reply.partition_errors):
+        refused(
+            context,
+            API.name,
+            transactional_id,
+            (producer_id, producer_epoch),
+            error or max(reply.partition_errors),
+        )
     if error == ErrorCode.PRODUCER_FENCED and context.version < FIRST_VERSION_TOLD_FENCED:
         error = ErrorCode.INVALID_PRODUCER_EPOCH
     if not verify_only or error:

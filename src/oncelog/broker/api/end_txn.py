@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from oncelog.broker.context import Context
 from oncelog.broker.overtaken import Kind
+from oncelog.broker.refusal_history import refused
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import EndTxn
 from oncelog.wire.errors import ErrorCode
@@ -38,6 +39,8 @@ def handle(context: Context, request: EndTxnRequest) -> EndTxnResponse | None:
         )
     )
     error = reply.error
+    if error:
+        refused(context, API.name, request.transactional_id, producer, error)
     if error == ErrorCode.PRODUCER_FENCED and context.version < FIRST_VERSION_TOLD_FENCED:
         error = ErrorCode.INVALID_PRODUCER_EPOCH
     if not transactions_v2 and not error:

@@ -9,6 +9,7 @@ and epoch of the lost request gets the same answer. Before v4 a fenced caller is
 from __future__ import annotations
 
 from oncelog.broker.context import Context
+from oncelog.broker.refusal_history import refused
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import InitProducerId
 from oncelog.wire.errors import ErrorCode
@@ -36,6 +37,9 @@ def handle(context: Context, request: InitProducerIdRequest) -> InitProducerIdRe
         )
     )
     error = reply.error
+    if error:
+        sent = (request.producer_id, request.producer_epoch)
+        refused(context, API.name, request.transactional_id, sent, error)
     if error == ErrorCode.PRODUCER_FENCED and context.version < FIRST_VERSION_TOLD_FENCED:
         error = ErrorCode.INVALID_PRODUCER_EPOCH
     if error:

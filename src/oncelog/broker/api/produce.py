@@ -15,6 +15,7 @@ from typing import NamedTuple
 from oncelog.broker.batch_checks import Buffer, Refused, check_keys, check_structure, timestamp_errors
 from oncelog.broker.context import Context
 from oncelog.broker.overtaken import Kind
+from oncelog.broker.refusal_history import refused_in_partition
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import Produce, ProduceBatch, ProduceResult
 from oncelog.machine.state import Topic
@@ -95,9 +96,29 @@ def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
             context.broker.overtaken.spoke(context, Kind.PRODUCE, producer)
     if request.acks == 0:
         if any(place.refused or results[place.batch_number].error for place in places):
+            _keep_refused(context, request, commands, results)
             context.broker.close_connection(context, "a produce with acks=0 failed")
         return None
-    return _response(places, results, batches)
+    response, is_refused = _response(places, results, batches)
+    if is_refused:
+        _keep_refused(context, request, commands, results)
+    return response
+
+
+def _keep_refused(
+    context: Context,
+    request: ProduceRequest,
+    commands: Sequence[ProduceBatch],
+    results: Sequence[ProduceResult],
+) -> None:
+    """For whoever asks why; alike in several partitions, it is one refusal."""
+    kept = set()
+    for batch, result in zip(commands, results, strict=True):
+        sent = (batch.header.producer_id, batch.header.producer_epoch)
+        if result.error and (sent, result.error) not in kept:
+            kept.add((sent, result.error))
+            place = (batch.topic_id, batch.partition)
+            refused_in_partition(context, API.name, request.transactional_id, place, sent, result.error)
 
 
 def _first_generation_producer(
@@ -189,7 +210,9 @@ def _unknown_topic_error(version: int, name: str) -> ErrorCode:
 
 def _response(
     places: Sequence[_Place], results: Sequence[ProduceResult], batches: Sequence[Buffer]
-) -> ProduceResponse:
+) -> tuple[ProduceResponse, bool]:
+    """The answer, and whether the machine has refused some of it."""
+    is_refused = False
     response = ProduceResponse(responses=[])
     answered: TopicProduceData | None = None
     partitions: list[PartitionProduceResponse] = []
@@ -209,11 +232,13 @@ def _response(
             number = place.batch_number
             result = results[number]
             answer = _answer(place.partition, result)
+            if result.error:
+                is_refused = True
             if result.timestamp_range_ms is not None and batches_looked_into < BATCHES_LOOKED_INTO_MAX:
                 batches_looked_into += 1
                 answer.record_errors = timestamp_errors(batches[number], *result.timestamp_range_ms)
             partitions.append(answer)
-    return response
+    return response, is_refused
 
 
 def _refused_answer(index: int, refused: Refused) -> PartitionProduceResponse:

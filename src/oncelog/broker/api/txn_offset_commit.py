@@ -13,6 +13,7 @@ from __future__ import annotations
 from oncelog.broker.api._offsets import commit
 from oncelog.broker.context import Context
 from oncelog.broker.overtaken import Kind
+from oncelog.broker.refusal_history import refused
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import OffsetToCommit, TxnOffsetCommit
 from oncelog.wire.errors import ErrorCode
@@ -51,7 +52,11 @@ def handle(context: Context, request: TxnOffsetCommitRequest) -> TxnOffsetCommit
             context.client_id,
             context.host,
         )
-        return context.broker.groups.commit_transactional_offsets(command).errors
+        errors = context.broker.groups.commit_transactional_offsets(command).errors
+        if any(errors):
+            for error in dict.fromkeys(errors):
+                refused(context, API.name, request.transactional_id, producer, error)
+        return errors
 
     rows = commit(context.broker.state, request.topics, execute, is_by_id=False)
     if is_first_generation and not any(error for row in rows for error in row):
