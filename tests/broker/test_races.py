@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ from oncelog.wire.messages.heartbeat import HeartbeatRequest
 from oncelog.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse
 from oncelog.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
 from oncelog.wire.messages.sync_group import SyncGroupRequest
-from oncelog.wire.records import Record, build_batch, iterate_records
+from oncelog.wire.records import BatchHeader, RecordHead, build_batch, iterate_heads
 from tests.broker.asking import create_topic, list_offsets, metadata
 from tests.support.batches import batch
 from tests.support.one_process import Client, OneProcess, one_process
@@ -408,12 +407,12 @@ def test_a_search_ends_with_its_connection(process: OneProcess, monkeypatch: pyt
     assert client.call(produce_request([("dense", 0, dense)]), 11).responses
     looked_at = []
 
-    def iterate(batch: Any) -> Iterator[Record]:
-        for record in iterate_records(batch):
-            looked_at.append(record.offset)
-            yield record
+    def iterate(header: BatchHeader, body: bytes) -> Iterator[RecordHead]:
+        for head in iterate_heads(header, body):
+            looked_at.append(head.offset)
+            yield head
 
-    monkeypatch.setattr("oncelog.broker.api.list_offsets.iterate_records", iterate)
+    monkeypatch.setattr("oncelog.broker.api.list_offsets.iterate_heads", iterate)
     process.within(
         lambda: gone.transport.protocol.data_received(
             gone.encode(list_offsets(began_ms + 1, topic="dense"), 7)

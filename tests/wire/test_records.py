@@ -29,15 +29,18 @@ from oncelog.wire.definition import DecodeError
 from oncelog.wire.records import (
     HEADER_SIZE,
     Record,
+    RecordHead,
     batch_crc_is_valid,
     build_batch,
     control_batch,
     encode_record,
     encode_records,
     iterate_batches,
+    iterate_heads,
     iterate_records,
     parse_batch_header,
     stamp,
+    unpack_in_steps,
     with_log_append_time,
 )
 from tests.support import batches as independent
@@ -175,6 +178,26 @@ def test_what_is_built_is_read(records: list[Record], codec: int, base_offset: i
     expected = [record._replace(offset=base_offset + record.offset) for record in records]
     assert list(iterate_records(batch)) == expected
     assert batch_crc_is_valid(batch, parse_batch_header(batch))
+    assert heads_of(batch) == [
+        RecordHead(record.offset, record.timestamp, record.key is not None) for record in expected
+    ]
+
+
+def heads_of(batch: bytes) -> list[RecordHead]:
+    header = parse_batch_header(batch)
+    return list(iterate_heads(header, unpacked(batch)[0]))
+
+
+def unpacked(batch: bytes) -> tuple[bytes, int]:
+    """The bytes of its records, and how often it paused."""
+    steps = unpack_in_steps(batch, parse_batch_header(batch))
+    pauses = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value, pauses
+        pauses += 1
 
 
 def test_tuples_are_records_without_headers() -> None:
@@ -342,6 +365,29 @@ def test_another_count_than_there_are_records(count: int) -> None:
         list(iterate_records(independent.batch([b"v"], record_count=count)))
 
 
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param(b"", id="none"),
+        pytest.param(b"\x10\0\0\0\1\1\0", id="longer than the batch"),
+        pytest.param(one_record(b"\0\0\0\1\1\0") + b"\0", id="bytes behind the last"),
+        pytest.param(one_record(b"\0\0\0" + varint(-2) + b"\1\0"), id="key of length -2"),
+        pytest.param(one_record(b"\0\0\0" + varint(9) + b"k\1\0"), id="key too long"),
+        pytest.param(varint(-1) + b"\0\0\0\1\1\0", id="negative length"),
+        pytest.param(one_record(b"\0\0" + b"\xff" * 5 + b"\1\1\0"), id="offset in six bytes"),
+    ],
+)
+def test_heads_of_malformed_records(records: bytes) -> None:
+    with pytest.raises(DecodeError):
+        heads_of(independent.batch([b"v"], timestamps_ms=[0], records=records))
+
+
+def test_heads_have_nothing_to_do_with_what_follows_them() -> None:
+    """Headers of a record may be thousands, or wrong."""
+    record = one_record(b"\0\0\0\2k\1" + varint(1 << 20))
+    assert heads_of(independent.batch([b"v"], timestamps_ms=[7], records=record)) == [RecordHead(0, 7, True)]
+
+
 # --- compression ---
 
 each_real_codec = pytest.mark.parametrize("codec", CODECS[1:], ids=list(compression.NAMES.values())[1:])
@@ -355,6 +401,23 @@ def test_decompression_stops_at_its_limit(codec: int) -> None:
         compression.decompress(codec, packed, 99_999)
     with pytest.raises(DecodeError, match="more than 1000 bytes"):
         list(iterate_records(build_batch(RECORDS, compression=codec), limit_bytes=1000))
+
+
+@each_real_codec
+def test_unpacking_pauses_at_each_megabyte(codec: int) -> None:
+    values = bytes(5 << 20)
+    batch = build_batch([(0, b"k", values)], compression=codec)
+    body, pauses = unpacked(batch)
+    assert list(iterate_records(batch)) == [Record(0, 0, b"k", values)]
+    assert len(body) > len(values)
+    assert 4 <= pauses <= 6
+
+
+def test_unpacking_pauses_among_pieces_without_a_byte() -> None:
+    empty_blocks = b"\x82SNAPPY\0" + struct.pack(">ii", 1, 1) + b"\0\0\0\1\0" * 10_000
+    batch = independent.batch([b"v"], attributes=compression.SNAPPY, records=empty_blocks)
+    body, pauses = unpacked(batch)
+    assert (body, pauses >= 9) == (b"", True)
 
 
 @each_real_codec

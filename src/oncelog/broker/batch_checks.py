@@ -7,6 +7,7 @@ compacted topic needs. Must not know the broker's state.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from itertools import islice
 from typing import NamedTuple
 
@@ -18,8 +19,9 @@ from oncelog.wire.records import (
     HEADER_SIZE,
     BatchHeader,
     batch_crc_is_valid,
-    iterate_records,
+    iterate_heads,
     parse_batch_header,
+    unpack_in_steps,
 )
 
 ZSTD = 4
@@ -34,8 +36,14 @@ DECOMPRESSED_BYTES_MAX = 16 << 20
 
 RECORD_ERRORS_MAX = 100
 """Of one batch; more records may be wrong, but a few kilobytes unpack to millions of them."""
-RECORDS_LOOKED_AT_MAX = 10_000
-"""To find those of a batch that are wrong: its header may lie, so that none is."""
+RECORDS_LOOKED_AT_MAX = 4_000
+"""To name those of a batch whose timestamps are wrong: its header may lie, so that none is."""
+NAMED_WITHIN_BYTES = 1 << 20
+"""Of an unpacked batch; what is not named is refused all the same."""
+NAMED_WITHIN_STEPS = 3
+"""Of unpacking: a batch may consist of very many pieces without a byte."""
+STEP_RECORDS = 5_000
+"""What is looked at before others have a turn, some 10 ms."""
 
 Buffer = bytes | memoryview
 
@@ -104,38 +112,64 @@ def _has_another_batch(records: Buffer, size_bytes: int) -> bool:
     return BATCH_OVERHEAD_BYTES + BATCH_LENGTH_MIN <= BATCH_OVERHEAD_BYTES + next_length <= rest
 
 
-def check_keys(batch: Buffer) -> Refused | None:
+class Keyed(NamedTuple):
+    """What was found of a batch for a compacted topic. refused: why it is; unpacked_bytes: of its records."""
+
+    refused: Refused | None
+    unpacked_bytes: int
+
+
+def check_keys_in_steps(batch: Buffer) -> Generator[None, None, Keyed]:
     """A compacted topic needs a key in every record; those without are named."""
+    missing: list[BatchIndexAndErrorMessage] = []
+    unpacked_bytes = 0
     try:
-        without_key = (
-            BatchIndexAndErrorMessage(
-                batch_index=index,
-                batch_index_error_message="a record of a compacted topic needs a key",
-            )
-            for index, record in enumerate(iterate_records(batch, DECOMPRESSED_BYTES_MAX))
-            if record.key is None
-        )
-        missing = list(islice(without_key, RECORD_ERRORS_MAX))
+        header = parse_batch_header(batch)
+        body = yield from unpack_in_steps(batch, header, DECOMPRESSED_BYTES_MAX)
+        unpacked_bytes = len(body)
+        for index, head in enumerate(iterate_heads(header, body)):
+            if not head.has_key and len(missing) < RECORD_ERRORS_MAX:
+                missing.append(
+                    BatchIndexAndErrorMessage(
+                        batch_index=index,
+                        batch_index_error_message="a record of a compacted topic needs a key",
+                    )
+                )
+            if index % STEP_RECORDS == STEP_RECORDS - 1:
+                yield
     except DecodeError as damage:
-        return Refused(_CORRUPT, str(damage))
+        return Keyed(Refused(_CORRUPT, str(damage)), unpacked_bytes or DECOMPRESSED_BYTES_MAX)
     except CodecMissing as missing_codec:
-        return Refused(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, str(missing_codec))
-    if not missing:
-        return None
-    return Refused(_INVALID, "records of a compacted topic need keys", missing)
+        return Keyed(Refused(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, str(missing_codec)), 0)
+    if missing:
+        return Keyed(Refused(_INVALID, "records of a compacted topic need keys", missing), unpacked_bytes)
+    return Keyed(None, unpacked_bytes)
+
+
+def _unpacked_quickly(batch: Buffer, header: BatchHeader) -> bytes:
+    """Raises DecodeError where that is not to be had at once."""
+    unpacking = unpack_in_steps(batch, header, NAMED_WITHIN_BYTES)
+    for _ in range(NAMED_WITHIN_STEPS):
+        try:
+            next(unpacking)
+        except StopIteration as end:
+            return bytes(end.value)
+    raise DecodeError("the batch takes long to unpack")
 
 
 def timestamp_errors(batch: Buffer, earliest_ms: int, latest_ms: int) -> list[BatchIndexAndErrorMessage]:
-    """Name the first records whose timestamps are out of range; empty where the batch can't be read."""
-    records = iterate_records(batch, DECOMPRESSED_BYTES_MAX)
+    """Name the first records whose timestamps are out of range, as far as the batch can be read quickly."""
+    errors: list[BatchIndexAndErrorMessage] = []
     try:
-        out_of_range = (
-            BatchIndexAndErrorMessage(
-                batch_index=index, batch_index_error_message=f"timestamp {record.timestamp} is out of range"
-            )
-            for index, record in enumerate(islice(records, RECORDS_LOOKED_AT_MAX))
-            if not earliest_ms <= record.timestamp <= latest_ms
-        )
-        return list(islice(out_of_range, RECORD_ERRORS_MAX))
+        header = parse_batch_header(batch)
+        body = _unpacked_quickly(batch, header)
+        for index, head in enumerate(islice(iterate_heads(header, body), RECORDS_LOOKED_AT_MAX)):
+            if not earliest_ms <= head.timestamp <= latest_ms:
+                message = f"timestamp {head.timestamp} is out of range"
+                errors.append(BatchIndexAndErrorMessage(batch_index=index, batch_index_error_message=message))
+                if len(errors) == RECORD_ERRORS_MAX:
+                    break
     except (DecodeError, CodecMissing):
-        return []
+        # Where it cannot be read, or is too long, those found before are named.
+        pass
+    return errors

@@ -31,6 +31,7 @@ from oncelog.broker.refusal_history import Refusals
 from oncelog.broker.refused_batches import RefusedBatches
 from oncelog.broker.registry import Registry
 from oncelog.broker.remembered import Producers, TransactionalIds
+from oncelog.broker.turns import Turns
 from oncelog.journal import Journal, Written
 from oncelog.machine.state import State
 from oncelog.store.level0 import Reader
@@ -86,6 +87,7 @@ class Broker:
             on_durable=self._keep_hot,
         )
         self.deadlines = Deadlines(loop, self.engine.stop_for_good)
+        self.turns = Turns(self.deadlines)
         self._journal = journal
         self.disk_space = DiskSpace(journal.free_bytes, options.disk_reserve_bytes, self.deadlines)
         self.fetch_sessions = FetchSessions(random_bytes)

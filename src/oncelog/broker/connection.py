@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from oncelog.broker.context import Context
 from oncelog.broker.engine import EngineFailed
 from oncelog.broker.limits import ConnectionLimits
-from oncelog.broker.registry import PRODUCE_KEY, Route
+from oncelog.broker.registry import PRODUCE_KEY, Route, Unprepared
 from oncelog.wire.codec import decode_bounded
 from oncelog.wire.definition import DecodeError, Message
 from oncelog.wire.frames import RequestHeader, decode_request_header, encode_response
@@ -304,11 +304,63 @@ class Connection(asyncio.Protocol):
 
             route.handle(context, request, respond)
             return
+        self._answer(route, header, context, request, slot)
+
+    def _answer(
+        self, route: Route, header: RequestHeader, context: Context, request: Message, slot: Slot
+    ) -> None:
         response = route.handle(context, request)
         if response is None:
             self._fill_silently(slot)
+        elif isinstance(response, Unprepared):
+            self._prepare(response, lambda: self._start_prepared(route, header, context, request, slot))
+        else:
+            self._fill(slot, header.correlation_id, response, header.api_version)
+
+    def _prepare(self, unprepared: Unprepared, then: Callable[[], None]) -> None:
+        """Hold back what is behind the request until it is prepared and decided."""
+
+        is_done = False
+
+        def done() -> None:
+            nonlocal is_done
+            is_done = True
+            self.on_close = None
+            then()
+
+        self._is_waiting = True
+        work = self._broker.turns.take(unprepared.steps, done, self.fault)
+        if not is_done:
+            self.on_close = work.cancel
+
+    def _start_prepared(
+        self,
+        route: Route,
+        header: RequestHeader,
+        context: Context,
+        request: Message,
+        slot: Slot,
+        has_room: bool = False,
+    ) -> None:
+        if self._is_closing:
             return
-        self._fill(slot, header.correlation_id, response, header.api_version)
+        if route.key == PRODUCE_KEY and not has_room and self._broker.engine.entry_is_full():
+            self._broker.engine.wait_for_room(
+                lambda: self._start_prepared(route, header, context, request, slot, has_room=True)
+            )
+            return
+        self._is_waiting = False
+        try:
+            self._answer(route, header, context, request, slot)
+        except EngineFailed:
+            self.abort("the broker has stopped", level=logging.DEBUG)
+            return
+        except Exception as error:
+            self.fault(error)
+            return
+        if not self._is_waiting:
+            self._start_requests()
+            self._regulate_reading()
 
     def _new_slot(self, size_bytes: int) -> Slot:
         slot = Slot(self, size_bytes)

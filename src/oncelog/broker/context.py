@@ -6,7 +6,7 @@ Handlers look at `broker.state`, execute commands and return a response; they kn
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from oncelog.broker.broker import Broker
@@ -30,7 +30,7 @@ class ConnectionIdentity(Protocol):
 class Context:
     """One request's surroundings."""
 
-    __slots__ = ("broker", "client_id", "connection", "host", "version")
+    __slots__ = ("broker", "client_id", "connection", "host", "prepared", "version")
 
     def __init__(
         self,
@@ -45,3 +45,5 @@ class Context:
         self.version = version
         self.client_id = client_id
         self.host = host
+        self.prepared: dict[int, Any] | None = None
+        """What a handler found out in steps before it could decide; its own affair (see `Unprepared`)."""

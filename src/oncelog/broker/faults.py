@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from oncelog.broker.refusals import refusal
-from oncelog.broker.registry import Route
+from oncelog.broker.registry import Route, handle_at_once
 from oncelog.wire.definition import ZERO_UUID, Message
 from oncelog.wire.frames import RequestHeader
 
@@ -124,7 +124,7 @@ class Taken:
         if self.route.waits:
             self.route.handle(self.context, self.request, respond)
         else:
-            respond(self.route.handle(self.context, self.request))
+            respond(handle_at_once(self.route.handle, self.context, self.request))
 
     def process_later(self, delay_ms: float) -> None:
         """Have it handled after a while, whether or not its connection is still there."""

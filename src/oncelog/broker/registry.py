@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oncelog.wire.definition import Message
 
@@ -43,6 +43,24 @@ class Api:
     @property
     def served(self) -> tuple[int, int]:
         return self.versions if self.versions is not None else self.request.versions
+
+
+class Unprepared(NamedTuple):
+    """Instead of a response: nothing is decided yet, that takes steps for which the loop must not stop.
+
+    The handler is called again after them, and finds what they found in its context. Nothing behind the
+    request on its connection starts before that.
+    """
+
+    steps: Iterator[None]
+
+
+def handle_at_once(handle: Callable[..., Any], *arguments: Any) -> Any:
+    """The handler's response, with all that it needs done in one go: for those who may stop the loop."""
+    while isinstance(response := handle(*arguments), Unprepared):
+        for _ in response.steps:
+            pass
+    return response
 
 
 class Route:

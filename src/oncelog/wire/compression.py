@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from oncelog.wire.definition import DecodeError
@@ -18,6 +18,7 @@ NAMES = {0: "none", GZIP: "gzip", SNAPPY: "snappy", LZ4: "lz4", ZSTD: "zstd"}
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = struct.Struct(">8sii")
 _XERIAL_BLOCK_BYTES = 32 * 1024
+PIECE_BYTES = 1 << 20
 FRAMES_MAX = 64
 """Each frame costs a copy of what follows it, so that very many small ones would be slow to refuse."""
 
@@ -66,68 +67,95 @@ def compress(codec: int, data: bytes) -> bytes:
 
 def decompress(codec: int, data: bytes, limit_bytes: int) -> bytes:
     """The bytes behind `data`. Raises DecodeError when it is malformed or would exceed `limit_bytes`."""
+    return b"".join(decompress_in_pieces(codec, data, limit_bytes))
+
+
+def decompress_in_pieces(codec: int, data: bytes, limit_bytes: int) -> Iterator[bytes]:
+    """The same, piece by piece: a megabyte at a time at most, except for what one snappy block makes."""
     try:
         if codec == GZIP:
-            return _decompress_frames(lambda: zlib.decompressobj(wbits=31), data, limit_bytes)
-        if codec == SNAPPY:
-            return _unsnappy(data, limit_bytes)
-        if codec == LZ4:
-            return _decompress_frames(_library(codec, "lz4.frame").LZ4FrameDecompressor, data, limit_bytes)
-        if codec == ZSTD:
-            return _decompress_frames(_zstd().ZstdDecompressor, data, limit_bytes)
+            yield from _decompress_frames(_Gzip, data, limit_bytes)
+        elif codec == SNAPPY:
+            yield from _unsnappy(data, limit_bytes)
+        elif codec == LZ4:
+            yield from _decompress_frames(
+                _library(codec, "lz4.frame").LZ4FrameDecompressor, data, limit_bytes
+            )
+        elif codec == ZSTD:
+            yield from _decompress_frames(_zstd().ZstdDecompressor, data, limit_bytes)
+        else:
+            raise DecodeError(f"there is no codec {codec}")
     except (CodecMissing, DecodeError):
         raise
     except Exception as error:
         raise DecodeError(f"a {NAMES.get(codec, codec)} batch is malformed: {error}") from None
-    raise DecodeError(f"there is no codec {codec}")
 
 
-def _decompress_frames(new: Callable[[], Any], data: bytes, limit_bytes: int) -> bytes:
+class _Gzip:
+    """zlib's decompressor with the manners of the others: it keeps what it has not used yet."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=31)
+
+    def decompress(self, data: bytes, bytes_max: int) -> bytes:
+        return self._zlib.decompress(data or self._zlib.unconsumed_tail, bytes_max)
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+
+def _decompress_frames(new: Callable[[], Any], data: bytes, limit_bytes: int) -> Iterator[bytes]:
     """One frame after the other: a compressed stream may consist of several."""
-    out: list[bytes] = []
-    total = 0
+    total = frames = 0
     rest = data
-    while rest or not out:
-        if len(out) == FRAMES_MAX:
+    while rest or not frames:
+        if frames == FRAMES_MAX:
             raise DecodeError("a batch is compressed in too many frames")
+        frames += 1
         decompressor = new()
-        # By position: zlib calls this argument by another name than the others do.
-        out.append(decompressor.decompress(rest, limit_bytes - total + 1))
-        total += len(out[-1])
-        if total > limit_bytes:
-            raise DecodeError(f"a batch decompresses to more than {limit_bytes} bytes")
-        if not decompressor.eof:
-            raise DecodeError("a compressed batch ends too early")
+        while not decompressor.eof:
+            piece = decompressor.decompress(rest, min(PIECE_BYTES, limit_bytes - total + 1))
+            rest = b""
+            total += len(piece)
+            if total > limit_bytes:
+                raise DecodeError(f"a batch decompresses to more than {limit_bytes} bytes")
+            if not piece and not decompressor.eof and decompressor.needs_input:
+                raise DecodeError("a compressed batch ends too early")
+            yield piece
         rest = decompressor.unused_data or b""
-    return b"".join(out)
 
 
-def _unsnappy(data: bytes, limit_bytes: int) -> bytes:
+def _unsnappy(data: bytes, limit_bytes: int) -> Iterator[bytes]:
     """Xerial's framing of raw blocks, or one raw block as some clients send it."""
     raw = _library(SNAPPY, "cramjam").snappy
     if not data:
         raise DecodeError("a snappy batch without a single byte")
     blocks = _xerial_blocks(data) if data.startswith(_XERIAL_MAGIC) else [data]
-    out = []
     total = 0
     for block in blocks:
         total += raw.decompress_raw_len(block)
         if total > limit_bytes:
             raise DecodeError(f"a batch decompresses to more than {limit_bytes} bytes")
-        out.append(bytes(raw.decompress_raw(block)))
-    return b"".join(out)
+        yield bytes(raw.decompress_raw(block))
 
 
-def _xerial_blocks(data: bytes) -> list[bytes]:
+def _xerial_blocks(data: bytes) -> Iterator[bytes]:
     position = _XERIAL_HEADER.size
     if len(data) < position:
         raise DecodeError("a snappy batch is shorter than its header")
-    blocks = []
     while position < len(data):
         (length,) = struct.unpack_from(">i", data, position)
         position += 4
         if length < 0 or position + length > len(data):
             raise DecodeError("a snappy block is longer than its batch")
-        blocks.append(data[position : position + length])
+        yield data[position : position + length]
         position += length
-    return blocks

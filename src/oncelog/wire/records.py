@@ -7,10 +7,10 @@ producers' state or topics.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from oncelog.wire.compression import compress, decompress
+from oncelog.wire.compression import PIECE_BYTES, compress, decompress, decompress_in_pieces
 from oncelog.wire.crc import crc32c
 from oncelog.wire.definition import DecodeError
 
@@ -20,6 +20,7 @@ HEADER_SIZE = 61
 MAGIC = 2
 NO_PRODUCER_ID = -1
 DECOMPRESSED_BYTES_MAX = 64 * 1024 * 1024
+PIECE_COST_BYTES = 1024
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _STAMP = struct.Struct(">q4si")
@@ -297,6 +298,61 @@ def iterate_records(batch: Buffer, limit_bytes: int = DECOMPRESSED_BYTES_MAX) ->
         except (IndexError, UnicodeDecodeError) as error:
             raise DecodeError(f"a record is malformed: {error}") from None
         yield record
+    if position != len(body):
+        raise DecodeError("bytes follow the last record of a batch")
+
+
+def unpack_in_steps(
+    batch: Buffer, header: BatchHeader, limit_bytes: int = DECOMPRESSED_BYTES_MAX
+) -> Generator[None, None, bytes]:
+    """The bytes of a batch's records, with a pause after each megabyte that they decompress to.
+
+    Pauses come after many small pieces, too: what each of them costs beside its bytes is counted.
+    """
+    body = bytes(batch[HEADER_SIZE : header.size])
+    if not header.compression:
+        return body
+    pieces = []
+    since_pause_bytes = 0
+    for piece in decompress_in_pieces(header.compression, body, limit_bytes):
+        pieces.append(piece)
+        since_pause_bytes += len(piece) + PIECE_COST_BYTES
+        if since_pause_bytes >= PIECE_BYTES:
+            since_pause_bytes = 0
+            yield
+    return b"".join(pieces)
+
+
+class RecordHead(NamedTuple):
+    """What a record begins with; offset and timestamp are absolute."""
+
+    offset: int
+    timestamp: int
+    has_key: bool
+
+
+def iterate_heads(header: BatchHeader, body: bytes) -> Iterator[RecordHead]:
+    """How each record of a batch begins; the rest, which may be thousands of headers, is passed over.
+
+    body: as `unpack_in_steps` gives it. Raises DecodeError for records that don't follow one another.
+    """
+    base_offset, base_timestamp = header.base_offset, header.base_timestamp
+    appended_at = header.max_timestamp if header.is_log_append_time else None
+    position = 0
+    for _ in range(header.record_count):
+        try:
+            length, position = _read_zigzag(body, position)
+            end = position + length
+            timestamp_delta, position = _read_zigzag(body, position + 1, 64)
+            offset_delta, position = _read_zigzag(body, position)
+            key_length, position = _read_zigzag(body, position)
+        except IndexError:
+            raise DecodeError("a record is cut short") from None
+        if end > len(body) or key_length < -1 or position + max(key_length, 0) > end:
+            raise DecodeError("a record is longer than its batch, or its key than the record")
+        timestamp = base_timestamp + timestamp_delta if appended_at is None else appended_at
+        yield RecordHead(base_offset + offset_delta, timestamp, key_length >= 0)
+        position = end
     if position != len(body):
         raise DecodeError("bytes follow the last record of a batch")
 

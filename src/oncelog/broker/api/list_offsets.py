@@ -9,12 +9,13 @@ by reading its batches, so such a request waits until these are durable, and per
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from oncelog.broker.context import Context
 from oncelog.broker.fetching import READ_COMMITTED
 from oncelog.broker.registry import Api
+from oncelog.broker.turns import Work
 from oncelog.machine.extents import Extent
 from oncelog.machine.state import Partition
 from oncelog.store.level0 import LEADER_EPOCH
@@ -28,7 +29,7 @@ from oncelog.wire.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
-from oncelog.wire.records import BatchHeader, iterate_records, parse_batch_header, stamp
+from oncelog.wire.records import BatchHeader, iterate_heads, parse_batch_header, stamp, unpack_in_steps
 
 log = logging.getLogger("oncelog.api")
 
@@ -43,6 +44,11 @@ EARLIEST_PENDING_UPLOAD = -6
 FIRST_VERSION_WITH_LEADER_EPOCH = 4
 STEP_RECORDS = 5000
 """What a search looks at before others have a turn, some 10 ms."""
+BATCH_LIKE_RECORDS = 10
+"""Looking at a batch takes about as long as that many records."""
+READ_BYTES_MAX = 4 << 20
+"""Extents that are read together, or one that is longer."""
+READ_EXTENTS_MAX = 100
 FIRST_VERSION_OF = {
     LATEST: 1,
     EARLIEST: 1,
@@ -115,32 +121,55 @@ class _Search:
         self._context = context
         self._lookups = lookups
         self._finish = finish
-        self._steps: Iterator[None] = iter(())
+        self._next = 0
+        self._work: Work | None = None
         self._is_cancelled = False
 
     def cancel(self) -> None:
         """The client has gone: look no further."""
         self._is_cancelled = True
+        if self._work is not None:
+            self._work.cancel()
 
     def release(self) -> None:
-        """Read the extents of all lookups at once, then pick the records."""
-        self._context.broker.reader.read([lookup.extent for lookup in self._lookups], self._begin)
-
-    def _begin(self, buffers: Sequence[memoryview | None]) -> None:
-        self._steps = _pick_records(self._lookups, buffers)
-        self._go_on()
-
-    def _go_on(self) -> None:
+        """Read extents, pick the records, and so on until all lookups are done."""
         if self._is_cancelled:
             return
         try:
-            for _ in self._steps:
-                self._context.broker.deadlines.after(0, self._go_on)
+            together = self._take_some()
+            if together:
+                extents = [lookup.extent for lookup in together]
+                self._context.broker.reader.read(extents, lambda buffers: self._pick(together, buffers))
                 return
         except Exception as error:
             self._context.connection.fault(error)
             return
         self._finish()
+
+    def _pick(self, lookups: Sequence[_Lookup], buffers: Sequence[memoryview | None]) -> None:
+        if not self._is_cancelled:
+            connection = self._context.connection
+            steps = _pick_records(lookups, buffers)
+            self._work = self._context.broker.turns.take(steps, self._go_on, connection.fault)
+
+    def _go_on(self) -> None:
+        if self._next < len(self._lookups):
+            self._context.broker.deadlines.after(0, self.release)
+        else:
+            self.release()
+
+    def _take_some(self) -> list[_Lookup]:
+        """The next lookups whose extents are read together: at least one, as long as there are any."""
+        together: list[_Lookup] = []
+        size_bytes = 0
+        while self._next < len(self._lookups) and len(together) < READ_EXTENTS_MAX:
+            lookup = self._lookups[self._next]
+            size_bytes += lookup.extent.size
+            if together and size_bytes > READ_BYTES_MAX:
+                break
+            together.append(lookup)
+            self._next += 1
+        return together
 
 
 def _repeated_partitions(request: ListOffsetsRequest) -> set[tuple[str, int]]:
@@ -189,15 +218,19 @@ def _answer_from_state(
 
 def _pick_records(lookups: Sequence[_Lookup], buffers: Sequence[memoryview | None]) -> Iterator[None]:
     """Yields where others should have a turn: a few kilobytes unpack to millions of records."""
+    looked_at = 0
     for lookup, buffer in zip(lookups, buffers, strict=True):
         if buffer is None:
             lookup.answer.error_code = ErrorCode.KAFKA_STORAGE_ERROR
         else:
-            yield from _pick_record(lookup, buffer)
+            looked_at = yield from _pick_record(lookup, buffer, looked_at)
 
 
-def _pick_record(lookup: _Lookup, buffer: memoryview) -> Iterator[None]:
-    """The first record at or after the timestamp, unless it lies beyond what the reader may see."""
+def _pick_record(lookup: _Lookup, buffer: memoryview, looked_at: int) -> Generator[None, None, int]:
+    """The first record at or after the timestamp, unless it lies beyond what the reader may see.
+
+    looked_at: how many records were looked at, batches counted as several; returns how many by then.
+    """
     extent = lookup.extent
     if not extent.stamped:
         buffer = memoryview(b"".join(stamp(buffer, extent.base_offset, LEADER_EPOCH)))
@@ -206,26 +239,45 @@ def _pick_record(lookup: _Lookup, buffer: memoryview) -> Iterator[None]:
         header = parse_batch_header(buffer, position)
         batch = buffer[position : position + header.size]
         position += header.size
+        looked_at += BATCH_LIKE_RECORDS
+        if looked_at % STEP_RECORDS < BATCH_LIKE_RECORDS:
+            yield
         if header.max_timestamp < lookup.timestamp:
             continue
         if header.compression:
             yield
-        for number, (offset, timestamp) in enumerate(_offsets_and_timestamps(batch, header), start=1):
-            if number % STEP_RECORDS == 0:
+        for offset, timestamp in (yield from _offsets_and_timestamps(batch, header)):
+            looked_at += 1
+            if looked_at % STEP_RECORDS == 0:
                 yield
             if timestamp >= lookup.timestamp and offset >= lookup.partition.log_start_offset:
                 if offset < lookup.limit:
                     lookup.answer.offset = offset
                     lookup.answer.timestamp = timestamp
                     lookup.answer.leader_epoch = LEADER_EPOCH
-                return
+                return looked_at
+    return looked_at
 
 
-def _offsets_and_timestamps(batch: memoryview, header: BatchHeader) -> Iterator[tuple[int, int]]:
+def _offsets_and_timestamps(
+    batch: memoryview, header: BatchHeader
+) -> Generator[None, None, Iterator[tuple[int, int]]]:
     """Of each record; of the batch as a whole where it cannot be looked into, which is early, never late."""
     try:
-        for record in iterate_records(batch):
-            yield record.offset, record.timestamp
+        body = yield from unpack_in_steps(batch, header)
     except (CodecMissing, DecodeError) as reason:
-        log.warning("a batch at offset %d cannot be searched by time: %s", header.base_offset, reason)
-        yield header.base_offset, header.max_timestamp
+        return iter([_of_the_whole(header, reason)])
+    return _of_each(header, body)
+
+
+def _of_each(header: BatchHeader, body: bytes) -> Iterator[tuple[int, int]]:
+    try:
+        for head in iterate_heads(header, body):
+            yield head.offset, head.timestamp
+    except DecodeError as reason:
+        yield _of_the_whole(header, reason)
+
+
+def _of_the_whole(header: BatchHeader, reason: Exception) -> tuple[int, int]:
+    log.warning("a batch at offset %d cannot be searched by time: %s", header.base_offset, reason)
+    return header.base_offset, header.max_timestamp

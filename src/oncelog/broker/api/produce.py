@@ -9,14 +9,20 @@ closed instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from oncelog.broker.batch_checks import Buffer, Refused, check_keys, check_structure, timestamp_errors
+from oncelog.broker.batch_checks import (
+    Buffer,
+    Refused,
+    check_keys_in_steps,
+    check_structure,
+    timestamp_errors,
+)
 from oncelog.broker.context import Context
 from oncelog.broker.overtaken import Kind
 from oncelog.broker.refusal_history import refused_in_partition
-from oncelog.broker.registry import Api
+from oncelog.broker.registry import Api, Unprepared
 from oncelog.machine.commands import Produce, ProduceBatch, ProduceResult
 from oncelog.machine.state import Topic
 from oncelog.machine.topics import INTERNAL_TOPICS
@@ -37,10 +43,16 @@ ADMIN_CLIENT_ID = "__admin_client"
 FIRST_VERSION_OF_TRANSACTIONS_V2 = 12
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 ACKS = (-1, 0, 1)
-BATCHES_LOOKED_INTO_MAX = 10
+BATCHES_LOOKED_INTO_MAX = 4
 """To name the records with wrong timestamps; unpacking every batch of a request could take minutes."""
 KEYED_RECORDS_MAX = 250_000
 """Records of one request to compacted topics, each of which is read for its key, in about half a second."""
+KEYED_BYTES_MAX = 64 << 20
+"""The same for what the batches unpack to, all together."""
+STEP_BYTES = 1 << 20
+"""What batches that are too small to pause by themselves unpack to before others have a turn."""
+RECORD_COST_BYTES, BATCH_COST_BYTES = 200, 5000
+"""Looking at a record or at a batch takes about as long as unpacking so much."""
 _TRANSACTIONAL_BIT = 0x10
 _ATTRIBUTES_LOW_BYTE = 22
 
@@ -54,21 +66,38 @@ class _Place(NamedTuple):
     batch_number: int
 
 
-def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
-    """Check structure, let the machine decide, and answer per partition."""
+class _Unchecked(NamedTuple):
+    """A batch whose records must be looked at for their keys. number: counts those of the request."""
+
+    number: int
+    batch: Buffer
+    record_count: int
+
+
+def handle(context: Context, request: ProduceRequest) -> ProduceResponse | Unprepared | None:
+    """Check structure, let the machine decide, and answer per partition.
+
+    Batches for compacted topics are looked into first, in steps.
+    """
     whole_request = _whole_request_error(request)
     is_nearly_full = context.broker.disk_space.is_nearly_full
     places: list[_Place] = []
     commands: list[ProduceBatch] = []
     batches: list[Buffer] = []
-    keyed_records = 0
+    keyed_records, number = 0, -1
+    unchecked: list[_Unchecked] = []
     for topic_data in request.topic_data:
         topic = _topic(context, topic_data)
         for partition_data in topic_data.partition_data:
+            number += 1
             checked = whole_request or _check(context, request, topic_data, topic, partition_data)
             if isinstance(checked, ProduceBatch) and topic is not None and topic.produce_rules.needs_keys:
                 keyed_records += checked.header.record_count
-                checked = _with_keys(checked, partition_data, keyed_records)
+                found = _with_keys(context, checked, partition_data, number, keyed_records)
+                if isinstance(found, _Unchecked):
+                    unchecked.append(found)
+                    continue
+                checked = found
             if is_nearly_full:
                 checked = _without_room(context, request, checked)
             if isinstance(checked, Refused):
@@ -78,6 +107,8 @@ def handle(context: Context, request: ProduceRequest) -> ProduceResponse | None:
             commands.append(checked)
             assert partition_data.records is not None
             batches.append(partition_data.records[: checked.size])
+    if unchecked:
+        return Unprepared(_check_keys(context, unchecked))
     results: tuple[ProduceResult, ...] = ()
     if commands:
         producer = _first_generation_producer(context, request, commands)
@@ -190,14 +221,40 @@ def _check(
 
 
 def _with_keys(
-    batch: ProduceBatch, partition_data: PartitionProduceData, keyed_records: int
-) -> ProduceBatch | Refused:
+    context: Context,
+    batch: ProduceBatch,
+    partition_data: PartitionProduceData,
+    number: int,
+    keyed_records: int,
+) -> ProduceBatch | Refused | _Unchecked:
     """The batch, if each of its records has a key. keyed_records: of the request so far; clients split it."""
     if keyed_records > KEYED_RECORDS_MAX:
         message = f"one request may have {KEYED_RECORDS_MAX} records for compacted topics"
         return Refused(ErrorCode.MESSAGE_TOO_LARGE, message)
-    assert partition_data.records is not None
-    return check_keys(partition_data.records[: batch.size]) or batch
+    if context.prepared is None or number not in context.prepared:
+        assert partition_data.records is not None
+        return _Unchecked(number, partition_data.records[: batch.size], batch.header.record_count)
+    refused: Refused | None = context.prepared[number]
+    return refused or batch
+
+
+def _check_keys(context: Context, unchecked: Sequence[_Unchecked]) -> Iterator[None]:
+    """Look for keys in these batches; what comes of it is kept by their numbers."""
+    prepared = context.prepared = context.prepared or {}
+    bytes_left = KEYED_BYTES_MAX
+    since_pause_bytes = 0
+    for number, batch, record_count in unchecked:
+        if bytes_left <= 0:
+            message = f"records for compacted topics in one request may unpack to {KEYED_BYTES_MAX} bytes"
+            prepared[number] = Refused(ErrorCode.MESSAGE_TOO_LARGE, message)
+            continue
+        found = yield from check_keys_in_steps(batch)
+        prepared[number] = found.refused
+        bytes_left -= found.unpacked_bytes
+        since_pause_bytes += found.unpacked_bytes + record_count * RECORD_COST_BYTES + BATCH_COST_BYTES
+        if since_pause_bytes >= STEP_BYTES:
+            since_pause_bytes = 0
+            yield
 
 
 def _unknown_topic_error(version: int, name: str) -> ErrorCode:
