@@ -121,9 +121,15 @@ class Watcher:
 
 
 class FetchWatcher(Watcher):
-    """Fetches without a session, anything from anywhere; may be parked until there is enough."""
+    """Fetches without a session, anything from anywhere; may be parked until there is enough.
 
-    version = 12
+    topic_id: given, the topic is named by it, as from version 13 on.
+    """
+
+    def __init__(self, client: Client, chance: random.Random, topic_id: bytes | None = None) -> None:
+        super().__init__(client, chance)
+        self.version = 12 if topic_id is None else 17
+        self._name: dict[str, Any] = {"topic": TOPIC} if topic_id is None else {"topic_id": topic_id}
 
     def question(self) -> tuple[Message, int]:
         return self._request(self.some(), NO_SESSION_EPOCH, 0), self.version
@@ -139,7 +145,7 @@ class FetchWatcher(Watcher):
             session_epoch=epoch,
             topics=[
                 FetchTopic(
-                    topic=TOPIC,
+                    **self._name,
                     partitions=[
                         FetchPartition(
                             partition=index,
@@ -173,8 +179,8 @@ class FetchWatcher(Watcher):
 class SessionWatcher(FetchWatcher):
     """Keeps a session whose partitions come and go; what an answer leaves out is as it was."""
 
-    def __init__(self, client: Client, chance: random.Random) -> None:
-        super().__init__(client, chance)
+    def __init__(self, client: Client, chance: random.Random, topic_id: bytes | None = None) -> None:
+        super().__init__(client, chance, topic_id)
         self._session_id = 0
         self._epoch = NEW_SESSION_EPOCH
         self._known: Said = {}
@@ -186,7 +192,7 @@ class SessionWatcher(FetchWatcher):
         new = [index for index in wanted if index not in self._partitions]
         self._partitions = wanted
         request = self._request(new, self._epoch, self._session_id)
-        request.forgotten_topics_data = [ForgottenTopic(topic=TOPIC, partitions=gone)] if gone else []
+        request.forgotten_topics_data = [ForgottenTopic(**self._name, partitions=gone)] if gone else []
         for index in gone:
             del self._known["end", index], self._known["stable", index]
         self._epoch += 1
@@ -383,9 +389,16 @@ class Watch:
         self._chance = chance
         self._agree = agree
         self._newest_shown = 0
-        kinds = (FetchWatcher, FetchWatcher, SessionWatcher, SessionWatcher, ListOffsetsWatcher)
+        topic = process.broker.state.topic_named(TOPIC)
+        assert topic is not None
         self.watchers: list[Watcher] = [
-            kind(process.connect(), chance) for kind in (*kinds, OffsetFetchWatcher, OffsetFetchWatcher)
+            FetchWatcher(process.connect(), chance),
+            FetchWatcher(process.connect(), chance, topic.id),
+            SessionWatcher(process.connect(), chance),
+            SessionWatcher(process.connect(), chance, topic.id),
+            ListOffsetsWatcher(process.connect(), chance),
+            OffsetFetchWatcher(process.connect(), chance),
+            OffsetFetchWatcher(process.connect(), chance),
         ]
 
     def begin(self) -> None:
