@@ -187,6 +187,6 @@ if __name__ == "__main__":
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with (
         tempfile.TemporaryDirectory(prefix="oncelog-bench-") as parent,
-        asyncio.Runner(loop_factory=new_loop) as runner,
+        asyncio.Runner(loop_factory=lambda: new_loop("auto")) as runner,
     ):
         runner.run(measure(parse(), f"{parent}/data"))
