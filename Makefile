@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup conformance-breakages search search-breakages small-world test lint test-slow demo bench bench-kafka bench-replay bench-testing bench-metrics kafka-python-suite tools crash crash-simulated first-generation fuzz breakages hostile idle-connections frameworks docs clean
+.PHONY: help setup conformance-breakages search search-breakages small-world test lint test-slow demo bench bench-kafka bench-replay bench-producers bench-testing bench-metrics kafka-python-suite tools crash crash-simulated first-generation fuzz breakages hostile idle-connections frameworks docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -71,6 +71,9 @@ bench-kafka: setup ## oncelog beside Apache Kafka (Java 17, Maven) and the null 
 
 bench-replay: setup ## how long a start on a full journal takes
 	$(BIN)/python -m bench.replay $(BENCH)
+
+bench-producers: setup ## what a million remembered producers cost in memory, and in the latency of one
+	$(BIN)/python -m bench.producer_memory $(BENCH)
 
 bench-testing: setup ## what a test waits for: import, fixture, first record in a new group, a hundred tests
 	$(BIN)/python -m bench.testing $(BENCH)

@@ -43,9 +43,9 @@ def client(process: OneProcess) -> Client:
     return client
 
 
-def write(client: Client, producer_id: int, sequence: int = 0, partition: int = 0) -> int:
+def write(client: Client, producer_id: int, sequence: int = 0) -> int:
     records = batch(producer_id=producer_id, epoch=0, sequence=sequence)
-    return int(produce(client, "t", records, partition=partition).error_code)
+    return int(produce(client, "t", records, version=12).error_code)
 
 
 def pass_time(process: OneProcess, seconds: float) -> None:
@@ -117,7 +117,7 @@ def test_time_in_which_the_process_stood_still_is_not_idleness(process: OneProce
     """A retry may lie in a socket for as long: whoever wakes reads it first."""
     assert all(write(client, each) == 0 for each in range(100, 100 + LIMIT))
     process.loop.now_s += 2 * QUARTER_S
-    process.advance(0.0)
+    process.advance(0.5)
     assert len(remembered(process)) == LIMIT
     state = process.broker.state
     end = state.topics[state.topic_ids["t"]].partitions[0].log_end_offset
@@ -141,6 +141,22 @@ def test_an_open_transaction_keeps_its_producer_everywhere(process: OneProcess, 
     assert all(open_one.producer_id in partition.producers for partition in partitions)
     assert set(process.broker.state.transactions) == {"open"}
     assert open_one.end(True, version=5).error_code == 0
+
+
+def test_open_transactions_that_are_idle_for_longest_are_in_nobodys_way(
+    process: OneProcess, client: Client
+) -> None:
+    """They are not taken for those that make room: others, idle for less, go."""
+    for number in range(2):
+        open_one = TransactionalProducer(client, f"open-{number}", timeout_ms=NEVER_MS)
+        assert open_one.produce("t", version=12).error_code == 0
+    pass_time(process, QUARTER_S)
+    others = [init_producer_id(client, f"id-{number}") for number in range(LIMIT - 2)]
+    assert [write(client, each.producer_id) for each in others] == [0] * 12 + [NO_ROOM] * 2
+    pass_time(process, QUARTER_S + 30)
+    assert all(each > 0 for each in evicted(process))
+    assert write(client, 300) == 0
+    assert init_producer_id(client, "another").error_code == 0
 
 
 def test_transactional_ids_go_as_producers_do(process: OneProcess, client: Client) -> None:
