@@ -4,6 +4,7 @@
 against each: it closes a connection that a producer has left for a newer one, and must break nobody by that.
 What is struck is drawn from a seed; the next fault comes when the last one has happened. Afterwards each
 committed transaction is there once and whole, no aborted one is, and nothing is held back.
+Clients of the second generation go through the same beside them.
 `--without-guard` shows what the guard is for: late requests then reach later transactions.
 """
 
@@ -26,7 +27,12 @@ from oncelog.broker.overtaken import Overtaken
 from oncelog.testing.faults import FaultHandle, Faults
 from tests.clients.adapters.confluent import ConfluentClient
 from tests.clients.conftest import CLIENTS
-from tests.clients.java_client import FIRST_GENERATION, JavaMissing, JavaTransactions
+from tests.clients.java_client import (
+    FIRST_GENERATION,
+    SECOND_GENERATION,
+    JavaMissing,
+    JavaTransactions,
+)
 from tests.clients.scenario import partitions_of, read_everything, values_of
 from tests.clients.transacting import (
     ABORT_EVERY,
@@ -46,9 +52,12 @@ from tests.support.waiting import NotInTime, wait_for
 
 TOPIC, PARTITIONS = "topic", 3
 FRANZ_GO, JAVA = "franz-go", "Java"
-NAMES = (*CLIENTS, FRANZ_GO, JAVA)
-APIS = ("EndTxn", "EndTxn", "AddPartitionsToTxn", "Produce")
-"""Drawn from; an end does most harm where it does not belong."""
+FRANZ_GO_SECOND, JAVA_SECOND = "franz-go-v2", "Java-v2"
+SECOND = (FRANZ_GO_SECOND, JAVA_SECOND)
+"""The same two as they speak the second generation; they have no need of the guard."""
+NAMES = (*CLIENTS, FRANZ_GO, JAVA, *SECOND)
+APIS = ("EndTxn", "EndTxn", "Produce", "AddPartitionsToTxn")
+"""Drawn from; an end does most harm where it does not belong. The last is of the first generation alone."""
 LATE_MS_MAX, SLOW_MS_MAX = 300, 400
 FAULT_TIMEOUT_S = 15.0
 ERRORS_SHOWN = 4
@@ -94,19 +103,24 @@ HEAD = f"{'client':<16}" + "".join(
 def worker_of(name: str, bootstrap: str) -> Iterator[Worker]:
     """That client, at work."""
     with ExitStack() as opened:
-        if name == FRANZ_GO:
+        if name in (FRANZ_GO, FRANZ_GO_SECOND):
+            is_first = name == FRANZ_GO
             try:
                 program: Any = Franz(
-                    bootstrap, "transactions", id=name, client_id=name, first_generation=True, **PROGRAM_FLAGS
+                    bootstrap,
+                    "transactions",
+                    id=name,
+                    client_id=name,
+                    first_generation=is_first,
+                    **PROGRAM_FLAGS,
                 )
             except GoMissing as missing:
                 raise Missing(str(missing)) from None
             yield ProgramWorker(name, opened.enter_context(program))
-        elif name == JAVA:
+        elif name in (JAVA, JAVA_SECOND):
+            version = FIRST_GENERATION if name == JAVA else SECOND_GENERATION
             try:
-                program = JavaTransactions(
-                    FIRST_GENERATION, bootstrap, id=name, client_id=name, **PROGRAM_FLAGS
-                )
+                program = JavaTransactions(version, bootstrap, id=name, client_id=name, **PROGRAM_FLAGS)
             except JavaMissing as missing:
                 raise Missing(str(missing)) from None
             yield ProgramWorker(name, opened.enter_context(program))
@@ -139,7 +153,7 @@ def counted_guard(is_on: bool) -> Iterator[list[int]]:
 
 def strike(faults: Faults, name: str, random: Random) -> FaultHandle:
     """One thing that happens to that client."""
-    api = random.choice(APIS)
+    api = random.choice(APIS[:-1] if name in SECOND else APIS)
     place: dict[str, Any] = {"transactional_id": name, "nth": random.randint(1, 3)}
     kinds: list[Callable[[], FaultHandle]] = [
         lambda: faults.drop_answer(api, **place),

@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parent / "java"
 KEPT = ROOT / "build" / "java-client"
 FIRST_GENERATION = "3.9.1"
 """The last that knows no other."""
+SECOND_GENERATION = "4.3.1"
 
 
 class JavaMissing(Exception):
