@@ -837,9 +837,9 @@ QUESTIONS: dict[str, tuple[Asked, ...]] = {
         Asked(
             "topic created",
             lambda at: (ListConfigResourcesRequest(resource_types=[INCREMENTAL_TOPIC_TYPE]), 1),
-            lambda answer: sorted(each.resource_name for each in answer.config_resources),
-            [TOPIC, NEW_TOPIC],
-            [TOPIC],
+            lambda answer: {each.resource_name for each in answer.config_resources} & {TOPIC, NEW_TOPIC},
+            {TOPIC, NEW_TOPIC},
+            {TOPIC},
         ),
     ),
     "DescribeTopicPartitions": (

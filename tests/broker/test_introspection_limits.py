@@ -14,6 +14,7 @@ from oncelog.machine.commands import (
     Produce,
     ProduceBatch,
 )
+from oncelog.machine.internal_topics import partition_of
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.describe_producers import DescribeProducersRequest, TopicRequest
 from oncelog.wire.messages.describe_transactions import DescribeTransactionsRequest
@@ -81,7 +82,8 @@ def test_an_answer_names_so_many_partitions_and_groups(
         made = broker.engine.execute(InitProducerId(name, 60_000, -1, -1, *HERE))
         sender = (name, made.producer_id, made.producer_epoch)
         if has_groups:
-            broker.engine.execute(AddOffsetsToTxn(*sender, "g" * 20, *HERE))
+            for group in ("g", "h"):
+                broker.engine.execute(AddOffsetsToTxn(*sender, group, *HERE))
         else:
             both = ((topic.id, 0), (topic.id, 1))
             broker.engine.execute(AddPartitionsToTxn(*sender, both, False, *HERE))
@@ -102,4 +104,4 @@ def test_an_answer_names_so_many_partitions_and_groups(
 )
 def test_groups_are_where_java_would_have_them(group: str, partition: int) -> None:
     """The hash of "polygenelubricants" is the one int whose negative is itself; Kafka takes 0 for it."""
-    assert describe_transactions.offsets_partition(group) == partition
+    assert partition_of(group) == partition

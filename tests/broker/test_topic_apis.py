@@ -375,13 +375,13 @@ def test_metadata_creates_only_where_client_and_broker_allow_it(
 def test_metadata_never_creates_some_names(broker: FakeBroker) -> None:
     broker.create("a.b")
     response = metadata(
-        broker, "x y", "", "__consumer_offsets", "__cluster_metadata", "a_b", "a.b", version=9
+        broker, "x y", "", "__share_group_state", "__cluster_metadata", "a_b", "a.b", version=9
     )
     assert errors(response) == [
         ("a.b", 0),
         ("x y", 17),
         ("", 17),
-        ("__consumer_offsets", 3),
+        ("__share_group_state", 3),
         ("__cluster_metadata", 3),
         ("a_b", 17),
     ]

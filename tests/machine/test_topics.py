@@ -92,8 +92,14 @@ def test_illegal_names(machine: Machine, name: str, reason: str) -> None:
 
 
 def test_kafkas_own_topics_cannot_be_created(machine: Machine) -> None:
-    assert create(machine, A, "__consumer_offsets").error == ErrorCode.INVALID_TOPIC_EXCEPTION
-    assert create(machine, A, "__transaction_state").error == ErrorCode.INVALID_TOPIC_EXCEPTION
+    assert create(machine, A, "__consumer_offsets").error == ErrorCode.TOPIC_ALREADY_EXISTS
+    assert create(machine, A, "__transaction_state").error == ErrorCode.TOPIC_ALREADY_EXISTS
+    assert create(machine, A, "__share_group_state").error == ErrorCode.INVALID_TOPIC_EXCEPTION
+    assert create(machine, A, "__consumer.offsets") == (
+        ErrorCode.INVALID_TOPIC_EXCEPTION,
+        "Topic '__consumer.offsets' collides with existing topic: __consumer_offsets",
+        -1,
+    )
     assert create(machine, A, "__cluster_metadata").error == ErrorCode.INVALID_REQUEST
 
 

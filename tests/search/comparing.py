@@ -169,7 +169,7 @@ class Sides:
                 f"{name}: the machine has {ours!r} since {ours.started_age_ms},"
                 f" the model {theirs.pid} {theirs.epoch} in state {theirs.state} since {theirs.started_ms}"
             )
-        if ours.partitions != theirs.places or ours.groups != theirs.groups:
+        if ours.partitions != theirs.places or [*ours.groups] != [*theirs.groups]:
             _same(f"what {name} covers", (ours.partitions, ours.groups), (theirs.places, theirs.groups))
         if ours.offsets or theirs.offsets:
             flat = {

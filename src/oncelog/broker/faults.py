@@ -91,7 +91,7 @@ def _topics(request: Any, state: State) -> Iterator[str]:
 
 def _topic_name(topic: Any, state: State) -> str:
     """Newer versions name topics by their ids."""
-    known = state.topics.get(getattr(topic, "topic_id", ZERO_UUID))
+    known = state.shown_topic(getattr(topic, "topic_id", ZERO_UUID))
     if known is not None:
         return known.name
     return str(getattr(topic, "name", None) or getattr(topic, "topic", ""))

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from oncelog.broker import internal_records
 from oncelog.broker.fetch_sessions import PartitionFetch
 from oncelog.broker.published import PartitionView
 from oncelog.machine.extents import Extent
-from oncelog.machine.state import Partition, State
+from oncelog.machine.state import InternalPartition, Partition, State
 from oncelog.store.level0 import LEADER_EPOCH
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.records import stamp
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 READ_COMMITTED = 1
 RESPONSE_BYTES_MAX = 57_671_680
 """Kafka's fetch.max.bytes."""
+ENOUGH_BYTES = 1 << 62
+"""More than any client waits for."""
 
 _BATCH_PLACE = Struct(">qi11xi")
 """Base offset, batch length and last offset delta of a batch header."""
@@ -43,9 +46,21 @@ class FetchedPartition(NamedTuple):
 
 
 class PartitionPlan:
-    """What will be read of one partition: whole extents, cut to size once their bytes are there."""
+    """What will be read of one partition: whole extents, cut to size once their bytes are there.
 
-    __slots__ = ("budget_bytes", "error", "extents", "limit", "partition", "view_marks", "wanted")
+    internal_records: of an internal topic, its records themselves; None for any other.
+    """
+
+    __slots__ = (
+        "budget_bytes",
+        "error",
+        "extents",
+        "internal_records",
+        "limit",
+        "partition",
+        "view_marks",
+        "wanted",
+    )
 
     def __init__(self, wanted: PartitionFetch) -> None:
         self.wanted = wanted
@@ -55,14 +70,21 @@ class PartitionPlan:
         self.limit = 0
         self.budget_bytes = 0
         self.extents: list[Extent] = []
+        self.internal_records: bytes | None = None
 
 
 class FetchPlan:
-    """The plan of one fetch over all its partitions, as of one moment."""
+    """The plan of one fetch over all its partitions, as of one moment.
+
+    internal_records, internal_bytes: how much of internal topics it has. One record is reason enough to
+    answer, be it small: to count the bytes that there are, all would have to be encoded.
+    """
 
     __slots__ = (
         "available_bytes",
         "has_error",
+        "internal_bytes",
+        "internal_records",
         "looked_at_machine",
         "must_wait_for_durability",
         "partitions",
@@ -73,6 +95,8 @@ class FetchPlan:
         self.partitions: list[PartitionPlan] = []
         self.views: list[PartitionView] = []
         self.available_bytes = 0
+        self.internal_records = 0
+        self.internal_bytes = 0
         self.has_error = False
         self.looked_at_machine = False
         self.must_wait_for_durability = False
@@ -103,7 +127,10 @@ def plan_fetch(
         part.limit = view.last_stable_offset if isolation_level == READ_COMMITTED else view.high_watermark
         if wanted.fetch_offset < part.limit and (remaining > 0 or not plan.available_bytes):
             part.budget_bytes = max(0, min(wanted.partition_max_bytes, remaining))
-            size_bytes = _take_extents(view.partition, part)
+            if isinstance(view.partition, InternalPartition):
+                size_bytes = _take_internal_records(state, view.partition, part, plan)
+            else:
+                size_bytes = _take_extents(view.partition, part)
             plan.available_bytes += size_bytes
             remaining -= size_bytes
     return plan
@@ -118,9 +145,13 @@ def _look_up(
 ) -> PartitionView | None:
     """The view that `wanted` names, if it can be read; else the error, or the wish to wait, is noted."""
     name_or_id, index = wanted.key
-    topic_id = state.topic_ids.get(name_or_id) if isinstance(name_or_id, str) else name_or_id
-    topic = state.topics.get(topic_id) if topic_id is not None else None
-    partition = topic.partitions[index] if topic is not None and 0 <= index < len(topic.partitions) else None
+    if isinstance(name_or_id, str):
+        topic = state.shown_topic_named(name_or_id)
+        topic_id = None if topic is None else topic.id
+    else:
+        topic = state.shown_topic(name_or_id)
+        topic_id = name_or_id
+    partition = state.shown_partition(topic_id, index) if topic_id is not None else None
     view = views.get((topic_id, index)) if topic_id is not None else None
     if partition is None or view is None or view.partition is not partition:
         plan.looked_at_machine = True
@@ -164,6 +195,32 @@ def _take_extents(partition: Partition, part: PartitionPlan) -> int:
         if size_bytes >= part.budget_bytes:
             return max(part.budget_bytes, 1)
     return size_bytes
+
+
+def _take_internal_records(
+    state: State, partition: InternalPartition, part: PartitionPlan, plan: FetchPlan
+) -> int:
+    """Encode them at once: the state moves on before bytes from the disk would be there."""
+    records_max = internal_records.RECORDS_PER_FETCH_MAX - plan.internal_records
+    bytes_max = min(part.budget_bytes, internal_records.BYTES_PER_FETCH_MAX - plan.internal_bytes)
+    may_exceed = not plan.available_bytes
+    if records_max <= 0 or not (may_exceed or bytes_max > 0):
+        return 0
+    records, count = internal_records.batch_from(
+        state,
+        partition,
+        part.wanted.fetch_offset,
+        part.limit,
+        LEADER_EPOCH,
+        bytes_max=bytes_max,
+        records_max=records_max,
+    )
+    if len(records) > bytes_max and not may_exceed:
+        return 0
+    part.internal_records = records
+    plan.internal_records += count
+    plan.internal_bytes += len(records)
+    return len(records)
 
 
 def cut_batches(
@@ -222,6 +279,8 @@ def read_from(part: PartitionPlan, buffers: Sequence[memoryview], may_exceed: bo
         remaining -= len(piece)
         if piece_end <= extent.last_offset:
             break
+    if part.internal_records:
+        pieces.append(part.internal_records)
     records = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     high_watermark, last_stable_offset, log_start_offset = part.view_marks
     assert end_offset <= max(part.limit, wanted.fetch_offset), "law 1: a read stays below its limit"
@@ -245,8 +304,11 @@ class Growth:
         self.size_bytes = 0
 
     def bytes_below(self, limit: int) -> int:
-        """As many as the plan of a fetch would take."""
-        extents = self.view.partition.extents
+        """As many as the plan of a fetch would take; of an internal topic, whether it would take any."""
+        partition = self.view.partition
+        if isinstance(partition, InternalPartition):
+            return ENOUGH_BYTES if internal_records.has_records(partition, self.counted_to, limit) else 0
+        extents = partition.extents
         for i in range(extents.find(self.counted_to), len(extents)):
             extent = extents.extent(i)
             if extent.base_offset >= limit or self.size_bytes >= self.bytes_max:
@@ -327,7 +389,12 @@ class Fetch:
             engine.hold(self, engine.stamp())
             return
         assert not plan.must_wait_for_durability, "machine and view differ though all is durable"
-        if plan.has_error or self._is_over_time or plan.available_bytes >= self._min_bytes:
+        if (
+            plan.has_error
+            or self._is_over_time
+            or plan.internal_records
+            or plan.available_bytes >= self._min_bytes
+        ):
             self._stop_waiting()
             self._read(plan, engine.stamp() if plan.looked_at_machine else 0)
         else:
@@ -356,13 +423,13 @@ class Fetch:
 
     def _has_reason(self) -> bool:
         """Whether a new plan may find enough, or an error: plans that find too little would add up."""
-        topics = self._broker.state.topics
+        state = self._broker.state
         is_committed = self._isolation_level == READ_COMMITTED
         size_bytes = 0
         for growth in self._waits_on:
             view = growth.view
             partition = view.partition
-            is_gone = topics.get(partition.topic.id) is not partition.topic
+            is_gone = state.shown_topic(partition.topic.id) is not partition.topic
             if is_gone or partition.log_start_offset > growth.counted_to:
                 return True
             size_bytes += growth.bytes_below(view.last_stable_offset if is_committed else view.high_watermark)

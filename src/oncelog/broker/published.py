@@ -66,7 +66,7 @@ class Published:
 
     def publish_all(self, state: State) -> None:
         """Show everything in `state`: after replay, when all of it is durable."""
-        for topic in state.topics.values():
+        for topic in (*state.topics.values(), *state.internal):
             for partition in topic.partitions:
                 marks = Watermarks(
                     partition,

@@ -154,7 +154,7 @@ def _lag(state: State, group: Group) -> tuple[int, int]:
     """Behind the high watermark, and behind the last stable offset."""
     to_end = to_stable = 0
     for key, committed in group.offsets.items():
-        partition = state.partition(*key)
+        partition = state.shown_partition(*key)
         if partition is not None:
             to_end += max(0, partition.log_end_offset - committed.offset)
             to_stable += max(0, partition.last_stable_offset - committed.offset)

@@ -15,7 +15,7 @@ from typing import Any
 from oncelog.machine.aborted_index import AbortedIndex
 from oncelog.machine.extents import Extents
 from oncelog.machine.life import Lives
-from oncelog.machine.state import State
+from oncelog.machine.state import InternalTopic, State
 
 Leaf = tuple[str, str]
 """Where a value stands, and the value."""
@@ -49,6 +49,8 @@ def _leaves(path: str, value: Any) -> Iterator[Leaf]:
         yield path, repr(value)
     elif isinstance(value, (Extents, AbortedIndex, Lives)):
         yield path, repr(value.packed())
+    elif isinstance(value, InternalTopic):
+        yield from _leaves(path, value.facts())
     elif isinstance(value, Mapping):
         yield f"{path}.count", repr(len(value))
         for key in sorted(value):

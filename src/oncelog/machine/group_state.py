@@ -36,6 +36,7 @@ class CommittedOffset(NamedTuple):
 
     committed_age_ms drives expiry; committed_wall_ms dates the commit for people.
     expires_age_ms: when to forget it whatever else is true (OffsetCommit up to version 4), or -1.
+    record: where its record in __consumer_offsets lies (internal_topics.py).
     """
 
     offset: int
@@ -44,6 +45,7 @@ class CommittedOffset(NamedTuple):
     committed_wall_ms: int
     committed_age_ms: int
     expires_age_ms: int
+    record: int
 
 
 class Group:
@@ -55,23 +57,32 @@ class Group:
     static_members: the member ids by group instance id; always those of `members`.
     assignments: by member id, exactly those of `members`; None until the leader has sent them.
     empty_since_age_ms: when the generation without members began; offsets expire from then.
+    internal_partition: of __consumer_offsets, the one that tells of the group.
+    record: where the record of its generation lies there, or -1 while there is none.
+    changed_wall_ms: when the last one was written.
     """
 
     __slots__ = (
         "assignments",
+        "changed_wall_ms",
         "empty_since_age_ms",
         "generation",
         "id",
+        "internal_partition",
         "leader",
         "members",
         "offsets",
         "protocol",
         "protocol_type",
+        "record",
         "static_members",
     )
 
-    def __init__(self, group_id: str, age_ms: int) -> None:
+    def __init__(self, group_id: str, age_ms: int, internal_partition: int) -> None:
         self.id = group_id
+        self.internal_partition = internal_partition
+        self.record = -1
+        self.changed_wall_ms = -1
         self.protocol_type = ""
         self.generation = 0
         self.protocol: str | None = None

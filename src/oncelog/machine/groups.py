@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
-from oncelog.machine import pending_offsets
+from oncelog.machine import internal_topics, pending_offsets
 from oncelog.machine.commands import (
     CommitOffsets,
     CommitOffsetsReply,
@@ -317,7 +317,7 @@ def _delete_offsets(state: State, command: DeleteOffsets, _: Time) -> tuple[list
     errors = []
     deleted: dict[TopicPartition, None] = {}
     for topic_id, partition in command.partitions:
-        topic = state.topics.get(topic_id)
+        topic = state.shown_topic(topic_id)
         if topic is not None and is_subscribed(group, topics, topic.name):
             errors.append(ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC)
             continue
@@ -381,9 +381,10 @@ def _expiry_rule(
     def is_expired(partition: TopicPartition, committed: CommittedOffset) -> bool:
         if pending_offsets.is_pending(state, group.id, *partition):
             return False
-        if state.partition(*partition) is None:
+        known = state.shown_partition(*partition)
+        if known is None:
             return True
-        if topics and state.topics[partition[0]].name in topics:
+        if topics and known.topic.name in topics:
             return False
         if is_rebalancing_or_unknown:
             return False
@@ -404,7 +405,8 @@ def ensure_group(state: State, group_id: str, at: At) -> Group:
     """The group, begun as a simple one where there was none: whatever names a group in an event begins it."""
     group = state.groups.get(group_id)
     if group is None:
-        group = state.groups[group_id] = Group(group_id, at.age_ms)
+        number = internal_topics.partition_of(group_id)
+        group = state.groups[group_id] = Group(group_id, at.age_ms, number)
     return group
 
 
@@ -424,17 +426,19 @@ def _generation_started(state: State, event: GenerationStarted, at: At) -> None:
     group.assignments = None
     if not group.members:
         group.empty_since_age_ms = at.age_ms
+    internal_topics.group_changed(state, group, at)
 
 
-def _assignment_stored(state: State, event: AssignmentStored, _: At) -> None:
+def _assignment_stored(state: State, event: AssignmentStored, at: At) -> None:
     group = state.groups[event.group_id]
     assert group.generation == event.generation
     assert group.is_completing
     group.assignments = {assigned.member_id: assigned.assignment for assigned in event.assignments}
     assert group.assignments.keys() == group.members.keys(), "every member of the generation is assigned"
+    internal_topics.group_changed(state, group, at)
 
 
-def _static_member_replaced(state: State, event: StaticMemberReplaced, _: At) -> None:
+def _static_member_replaced(state: State, event: StaticMemberReplaced, at: At) -> None:
     group = state.groups[event.group_id]
     member = _member_from_event(event.member)
     instance_id = member.group_instance_id
@@ -451,6 +455,7 @@ def _static_member_replaced(state: State, event: StaticMemberReplaced, _: At) ->
         group.assignments[member.member_id] = group.assignments.pop(event.old_member_id)
     if group.leader == event.old_member_id:
         group.leader = member.member_id
+    internal_topics.group_changed(state, group, at)
 
 
 def _member_from_event(member: GroupMember) -> Member:
@@ -485,24 +490,30 @@ def apply_committed_offsets(
 
     Which of several commits wins is settled before (pending_offsets.py).
     """
-    committed = ensure_group(state, group_id, at).offsets
+    group = ensure_group(state, group_id, at)
+    committed = group.offsets
     for offset in offsets:
-        committed[offset.topic_id, offset.partition] = CommittedOffset(
-            offset.offset, offset.leader_epoch, offset.metadata, at.wall_ms, at.age_ms, expires_age_ms
+        place = (offset.topic_id, offset.partition)
+        record = internal_topics.offset_changed(state, group, place, committed.get(place), at)
+        committed[place] = CommittedOffset(
+            offset.offset, offset.leader_epoch, offset.metadata, at.wall_ms, at.age_ms, expires_age_ms, record
         )
 
 
-def _offsets_were_deleted(state: State, event: OffsetsDeleted, _: At) -> None:
+def _offsets_were_deleted(state: State, event: OffsetsDeleted, at: At) -> None:
     partitions = [(partition.topic_id, partition.partition) for partition in event.partitions]
-    committed = state.groups[event.group_id].offsets
+    group = state.groups[event.group_id]
     for partition in partitions:
-        committed.pop(partition, None)
+        committed = group.offsets.pop(partition, None)
+        if committed is not None:
+            internal_topics.offset_deleted(state, group, partition, committed, at)
     pending_offsets.supersede(state, event.group_id, partitions)
 
 
-def _group_deleted(state: State, event: GroupDeleted, _: At) -> None:
+def _group_deleted(state: State, event: GroupDeleted, at: At) -> None:
     group = state.groups.pop(event.group_id)
     assert group.is_empty, "only a group without members is deleted"
+    internal_topics.group_deleted(state, group, at)
     pending_offsets.supersede_group(state, event.group_id)
 
 

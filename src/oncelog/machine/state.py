@@ -7,6 +7,8 @@ know how it changes (decide.py, evolve.py and the modules of each domain do), no
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Iterator
 from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -17,6 +19,7 @@ from oncelog.machine.configs import effective_topic_config
 from oncelog.machine.extents import Extents
 from oncelog.machine.life import Lives
 from oncelog.machine.limits import STANDARD_LIMITS, Limits
+from oncelog.machine.record_index import RecordIndex
 
 if TYPE_CHECKING:
     from oncelog.machine.group_state import Group
@@ -157,6 +160,119 @@ def _names(value: ConfigValue) -> tuple[str, ...]:
     return value
 
 
+INTERNAL_PARTITIONS = 50
+"""Kafka's offsets.topic.num.partitions and transaction.state.log.num.partitions."""
+_INTERNAL_CONFIGS = {
+    "cleanup.policy": "compact",
+    "compression.type": "producer",
+    "segment.bytes": "104857600",
+}
+"""What Kafka creates its internal topics with."""
+
+
+class InternalPartition(Partition):
+    """One partition of an internal topic: which key's change each of its offsets is (internal_topics.py).
+
+    Nobody appends to it: its log end counts the changes, and its records are encoded when they are fetched.
+    """
+
+    __slots__ = ("records",)
+
+    def __init__(self, topic: InternalTopic, index: int) -> None:
+        super().__init__(topic, index)
+        self.records = RecordIndex()
+
+
+class Tombstone(NamedTuple):
+    """A key that is gone, kept so that whoever reads the internal topic learns of it.
+
+    owner, topic, partition: the key; owner is a group or transactional id, topic "" where it is all there is.
+    record: where its record lies. wall_ms: when the key went; kept_since_age_ms: what drives its own end.
+    """
+
+    owner: str
+    topic: str
+    partition: int
+    record: int
+    wall_ms: int
+    kept_since_age_ms: int
+
+
+class InternalTopic(Topic):
+    """A topic of Kafka's own, whose records say how a part of the state came to be what it is.
+
+    used: its partitions by index, once anybody has asked for them. tombstones: by owner, topic and partition,
+    the one that goes first in front. is_listed: it has held something, and is named where all topics are.
+    """
+
+    __slots__ = ("is_listed", "tombstones", "used")
+
+    def __init__(self, topic_id: bytes, name: str, broker_configs: dict[str, dict[str, str]]) -> None:
+        super().__init__(topic_id, name, broker_configs)
+        self.configs.update(_INTERNAL_CONFIGS)
+        self.used: dict[int, InternalPartition] = {}
+        self.tombstones: OrderedDict[tuple[str, str, int], Tombstone] = OrderedDict()
+        self.is_listed = False
+
+    def partition(self, index: int) -> InternalPartition:
+        """The partition of that index, which is made when it is first asked for."""
+        partition = self.used.get(index)
+        if partition is None:
+            partition = self.used[index] = InternalPartition(self, index)
+        return partition
+
+    @property
+    def partitions(self) -> list[Partition]:
+        return [self.partition(index) for index in range(INTERNAL_PARTITIONS)]
+
+    @partitions.setter
+    def partitions(self, none: list[Partition]) -> None:
+        assert not none, "partitions of internal topics are made here"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without the partitions that hold nothing."""
+        kept = {name: getattr(self, name) for name in ("is_listed", "tombstones", "used")}
+        return InternalTopic, (self.id, self.name, self.broker_configs), (None, kept)
+
+    def facts(self) -> dict[str, Any]:
+        """What is true of it: partitions without a record are made by asking for them, and left out."""
+        used = [partition for partition in self.used.values() if partition.log_end_offset]
+        return {
+            "is_listed": self.is_listed,
+            "tombstones": list(self.tombstones.values()),
+            "log_end_offsets": {partition.index: partition.log_end_offset for partition in used},
+            "records": {partition.index: list(partition.records.entries()) for partition in used},
+        }
+
+
+class InternalTopics:
+    """The internal topics, and the names of deleted topics that records of theirs may still tell.
+
+    Their ids are the same in every cluster, as are their names.
+    """
+
+    __slots__ = ("consumer_offsets", "deleted_names", "transaction_state")
+
+    def __init__(self, broker_configs: dict[str, dict[str, str]]) -> None:
+        self.consumer_offsets = InternalTopic(
+            bytes.fromhex("be888d4cd6b5576695229ce08414cf36"), "__consumer_offsets", broker_configs
+        )
+        self.transaction_state = InternalTopic(
+            bytes.fromhex("c21e4525e4a15cec9d0410df3fa0df54"), "__transaction_state", broker_configs
+        )
+        self.deleted_names: OrderedDict[bytes, str] = OrderedDict()
+
+    def __iter__(self) -> Iterator[InternalTopic]:
+        yield self.consumer_offsets
+        yield self.transaction_state
+
+    def named(self, name: str) -> InternalTopic | None:
+        return next((topic for topic in self if topic.name == name), None)
+
+    def by_id(self, topic_id: bytes) -> InternalTopic | None:
+        return next((topic for topic in self if topic.id == topic_id), None)
+
+
 class TransactionState(IntEnum):
     """Kafka's states of a transactional id, by Kafka's numbers.
 
@@ -203,12 +319,14 @@ class TransactionalId:
     earlier_producer_ids: those that it held before the current one; they are fenced wherever they appear.
     ended_by_coordinator: the last transaction was aborted for its timeout or by an administrator, not by its
         producer.
-    partitions, groups: what the open transaction covers, in the order of their addition.
+    partitions, groups: what the open transaction covers, in the order of their addition; of a group also its
+        partition of __consumer_offsets.
     offsets: by group, the offsets that the open transaction would commit.
         All three are NOTHING while none is open: there may be a million ids, few of which have one.
     metadata_characters: of the texts with these offsets, together.
     started_age_ms: when the open transaction began, or -1. started_wall_ms: when the last one since
         InitProducerId did, be it open or not, or -1; an abort of nothing is one that ends as it begins.
+    record: where its record in __transaction_state lies (internal_topics.py), or -1.
     """
 
     __slots__ = (
@@ -223,6 +341,7 @@ class TransactionalId:
         "previous_producer_id",
         "producer_epoch",
         "producer_id",
+        "record",
         "started_age_ms",
         "started_wall_ms",
         "state",
@@ -242,13 +361,14 @@ class TransactionalId:
         self.state = TransactionState.EMPTY
         self.ended_by_coordinator = False
         self.partitions: dict[TopicPartition, None] = NOTHING
-        self.groups: dict[str, None] = NOTHING
+        self.groups: dict[str, int] = NOTHING
         self.offsets: dict[str, dict[TopicPartition, PendingOffset]] = NOTHING
         self.metadata_characters = 0
         self.started_age_ms = -1
         self.started_wall_ms = -1
         self.updated_age_ms = 0
         self.updated_wall_ms = 0
+        self.record = -1
 
     @property
     def producer_ids(self) -> tuple[int, ...]:
@@ -278,6 +398,7 @@ class State:
         offset there (pending_offsets.py); pending_offsets_added counts how often some were added.
     lives: what happened last to each transactional id, for people to ask for (life.py).
     topics_version: moves with everything that Metadata tells (topics, partitions).
+    internal: Kafka's own topics, which are in none of the above.
     """
 
     __slots__ = (
@@ -286,6 +407,7 @@ class State:
         "feature_levels",
         "features_epoch",
         "groups",
+        "internal",
         "limits",
         "lives",
         "next_producer_id",
@@ -323,6 +445,7 @@ class State:
         self.broker_configs: dict[str, dict[str, str]] = {}
         self.feature_levels: dict[str, int] = {"transaction.version": 2}
         self.features_epoch = 0
+        self.internal = InternalTopics(self.broker_configs)
 
     def partition(self, topic_id: bytes, index: int) -> Partition | None:
         """The partition of that name, or None where the topic or the index doesn't exist."""
@@ -347,3 +470,32 @@ class State:
     def topic_named(self, name: str) -> Topic | None:
         topic_id = self.topic_ids.get(name)
         return None if topic_id is None else self.topics[topic_id]
+
+    # --- internal topics included ---
+
+    def listed_topics(self) -> Iterator[Topic]:
+        """All topics, as far as who asks for all of them is told."""
+        yield from self.topics.values()
+        for internal in self.internal:
+            if internal.is_listed:
+                yield internal
+
+    def shown_topic(self, topic_id: bytes) -> Topic | None:
+        """The topic of that id, be it internal."""
+        topic = self.topics.get(topic_id)
+        return self.internal.by_id(topic_id) if topic is None else topic
+
+    def shown_topic_named(self, name: str) -> Topic | None:
+        """The topic of that name, be it internal."""
+        topic_id = self.topic_ids.get(name)
+        return self.internal.named(name) if topic_id is None else self.topics[topic_id]
+
+    def shown_partition(self, topic_id: bytes, index: int) -> Partition | None:
+        """The partition of that name, be it of an internal topic."""
+        topic = self.topics.get(topic_id)
+        if topic is not None:
+            return topic.partitions[index] if 0 <= index < len(topic.partitions) else None
+        internal = self.internal.by_id(topic_id)
+        if internal is None or not 0 <= index < INTERNAL_PARTITIONS:
+            return None
+        return internal.partition(index)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from oncelog.machine import internal_topics
 from oncelog.machine.commands import (
     AdminReply,
     CreatePartitions,
@@ -34,8 +35,10 @@ from oncelog.wire.errors import ErrorCode
 
 BROKER_ID = 1
 TOPIC_NAME_CHARACTERS_MAX = 249
-INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
-"""Kafka's own topics; what they would hold is in the state."""
+SHARE_GROUP_TOPIC = "__share_group_state"
+INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", SHARE_GROUP_TOPIC})
+"""Kafka's own topics, to which nobody else may write. There are no share groups here, so there is no topic of
+theirs; the others are a view of the state (internal_topics.py)."""
 CLUSTER_METADATA_TOPIC = "__cluster_metadata"
 FEATURES: dict[str, tuple[int, int]] = {"transaction.version": (0, 2)}
 """The features that this broker has levels of, with their first and last level."""
@@ -74,11 +77,14 @@ def _check_name(state: State, name: str) -> Refusal | None:
         return ErrorCode.INVALID_TOPIC_EXCEPTION, invalid
     if name == CLUSTER_METADATA_TOPIC:
         return ErrorCode.INVALID_REQUEST, f"Creation of internal topic {name} is prohibited."
-    if name in INTERNAL_TOPICS:
+    if name == SHARE_GROUP_TOPIC:
         return ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: '{name}' is internal to the broker"
-    if name in state.topic_ids:
+    if name in state.topic_ids or name in INTERNAL_TOPICS:
         return ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists."
     holder = state.topic_name_forms.get(_form(name))
+    for internal in state.internal:
+        if _form(name) == internal.name:
+            holder = internal.name
     if holder is not None:
         return ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic '{name}' collides with existing topic: {holder}"
     return None
@@ -325,6 +331,7 @@ def _topic_deleted(state: State, event: TopicDeleted, at: At) -> None:
     state.partition_count -= len(topic.partitions)
     state.producer_count -= sum(len(partition.producers) for partition in topic.partitions)
     state.topics_version += 1
+    internal_topics.topic_deleted(state, topic.id, topic.name)
     at.removed += topic.partitions
 
 

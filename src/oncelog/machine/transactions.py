@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from oncelog.machine import groups, pending_offsets, producer_window
+from oncelog.machine import groups, internal_topics, pending_offsets, producer_window
 from oncelog.machine.commands import (
     AbortOnPartitions,
     AbortOnPartitionsReply,
@@ -372,8 +372,8 @@ def _offset_error(
     state: State, command: TxnOffsetCommit, offset: OffsetToCommit, shared: ErrorCode
 ) -> ErrorCode:
     """shared: what is wrong with all of them that name a partition which exists, or NONE."""
-    if state.partition(offset.topic_id, offset.partition) is None:
-        if command.version >= FIRST_COMMIT_WITH_TOPIC_IDS and offset.topic_id not in state.topics:
+    if state.shown_partition(offset.topic_id, offset.partition) is None:
+        if command.version >= FIRST_COMMIT_WITH_TOPIC_IDS and state.shown_topic(offset.topic_id) is None:
             return ErrorCode.UNKNOWN_TOPIC_ID
         return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     return shared or groups.check_offset(state, offset)
@@ -501,7 +501,7 @@ def _offsets_to_commit(state: State, transaction: TransactionalId) -> list[Group
                 metadata=offset.metadata,
             )
             for (topic_id, index), offset in sorted(pending.items())
-            if state.partition(topic_id, index) is not None
+            if state.shown_partition(topic_id, index) is not None
         ]
         if offsets:
             committed.append(GroupOffsets(group_id=group_id, offsets=offsets))
@@ -691,7 +691,7 @@ def evolve_initialized(state: State, event: TransactionalIdInitialized, at: At) 
     transaction.state = TransactionState.EMPTY
     transaction.started_wall_ms = -1
     transaction.ended_by_coordinator = False
-    _touch(transaction, at)
+    _touch(state, transaction, at)
 
 
 def _give_producer(state: State, transaction: TransactionalId, producer_id: int, producer_epoch: int) -> None:
@@ -708,9 +708,11 @@ def _give_producer(state: State, transaction: TransactionalId, producer_id: int,
     transaction.producer_epoch = producer_epoch
 
 
-def _touch(transaction: TransactionalId, at: At) -> None:
+def _touch(state: State, transaction: TransactionalId, at: At) -> None:
+    """Something about it is another than before, which this event is the first to tell."""
     transaction.updated_age_ms = at.age_ms
     transaction.updated_wall_ms = at.wall_ms
+    internal_topics.transaction_changed(state, transaction, at)
 
 
 def _begin_or_touch(
@@ -729,7 +731,7 @@ def _begin_or_touch(
         transaction.started_age_ms = at.age_ms
         transaction.started_wall_ms = at.wall_ms
         state.ongoing.setdefault(transaction.timeout_ms, {})[transaction.name] = transaction
-    _touch(transaction, at)
+    _touch(state, transaction, at)
     return transaction
 
 
@@ -743,14 +745,20 @@ def evolve_partitions_added(state: State, event: TransactionPartitionsAdded, at:
 
 def evolve_group_added(state: State, event: TransactionGroupAdded, at: At) -> None:
     transaction = _begin_or_touch(state, event.transactional_id, event.producer_id, event.producer_epoch, at)
-    transaction.groups[event.group_id] = None
+    _cover_group(state, transaction, event.group_id)
 
 
 def evolve_offsets_added(state: State, event: TransactionOffsetsAdded, at: At) -> None:
     transaction = _begin_or_touch(state, event.transactional_id, event.producer_id, event.producer_epoch, at)
-    transaction.groups[event.group_id] = None
     groups.ensure_group(state, event.group_id, at)
+    _cover_group(state, transaction, event.group_id)
     pending_offsets.add(state, transaction, event.group_id, event.offsets)
+
+
+def _cover_group(state: State, transaction: TransactionalId, group_id: str) -> None:
+    group = state.groups.get(group_id)
+    number = internal_topics.partition_of(group_id) if group is None else group.internal_partition
+    transaction.groups[group_id] = number
 
 
 def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
@@ -786,7 +794,7 @@ def evolve_ended(state: State, event: TransactionEnded, at: At) -> None:
     state.covered_count -= len(transaction.partitions)
     transaction.partitions = transaction.groups = NOTHING
     transaction.started_age_ms = -1
-    _touch(transaction, at)
+    _touch(state, transaction, at)
 
 
 def _mark(state: State, event: TransactionEnded, marker: TransactionMarker, at: At) -> int:
@@ -820,6 +828,7 @@ def evolve_expired(state: State, event: TransactionalIdExpired, at: At) -> None:
     transaction = state.transactions.pop(event.transactional_id)
     assert transaction.state is not _ONGOING, "an open transaction is never forgotten"
     state.lives.expired(transaction.name, (transaction.producer_id, transaction.producer_epoch), at)
+    internal_topics.transaction_expired(state, transaction, at)
     for producer_id in transaction.producer_ids:
         del state.producer_owners[producer_id]
 

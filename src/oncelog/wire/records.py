@@ -21,6 +21,8 @@ MAGIC = 2
 NO_PRODUCER_ID = -1
 DECOMPRESSED_BYTES_MAX = 64 * 1024 * 1024
 PIECE_COST_BYTES = 1024
+RECORD_OVERHEAD_BYTES_MAX = 36
+"""Of a record without headers in a batch, what is neither key nor value."""
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _STAMP = struct.Struct(">q4si")
@@ -264,6 +266,34 @@ def build_batch(
         producer_epoch,
         base_sequence,
         len(normal),
+        body,
+    )
+
+
+def compacted_batch(records: Sequence[Record], leader_epoch: int) -> bytes:
+    """A batch of records with ascending offsets, between which others may have been."""
+    first, last = records[0], records[-1]
+    body = b"".join(
+        encode_record(
+            record.timestamp - first.timestamp,
+            record.offset - first.offset,
+            record.key,
+            record.value,
+            record.headers,
+        )
+        for record in records
+    )
+    return _assemble(
+        first.offset,
+        leader_epoch,
+        0,
+        last.offset - first.offset,
+        first.timestamp,
+        max(record.timestamp for record in records),
+        NO_PRODUCER_ID,
+        -1,
+        -1,
+        len(records),
         body,
     )
 

@@ -38,6 +38,12 @@ def brief(message: str | None) -> str | None:
     return message[:MESSAGE_CHARACTERS_MAX] + "..."
 
 
+def view_refusal(name: str) -> AdminReply:
+    """What who would change an internal topic is told."""
+    message = f"The topic '{name}' is internal: a view of the broker's state, which can only be read."
+    return AdminReply(ErrorCode.INVALID_TOPIC_EXCEPTION, message)
+
+
 class Resource(Protocol):
     """A topic, broker or something else that has configs, as requests name it."""
 
@@ -95,6 +101,8 @@ def _alter_topic(context: Context, wanted: Alteration, replaces_all: bool, valid
     invalid = topic_name_error(name)
     if invalid is not None:
         return AdminReply(ErrorCode.INVALID_TOPIC_EXCEPTION, invalid)
+    if context.broker.state.internal.named(name) is not None:
+        return view_refusal(name)
     topic_id = context.broker.state.topic_ids.get(name)
     if topic_id is None:
         return AdminReply(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")

@@ -23,7 +23,7 @@ def commit(
     places: list[tuple[list[ErrorCode], int]] = []
     rows: list[list[ErrorCode]] = []
     for asked in topics:
-        topic = state.topics.get(asked.topic_id) if is_by_id else state.topic_named(asked.name)
+        topic = state.shown_topic(asked.topic_id) if is_by_id else state.shown_topic_named(asked.name)
         row: list[ErrorCode] = []
         for partition in asked.partitions:
             index = partition.partition_index

@@ -3,6 +3,7 @@
 v0-3 are the clients' form: one transactional id, all partitions or none; an unknown one is told so and the
 others OPERATION_NOT_ATTEMPTED. v4 and later are the brokers' batched form; there are no other brokers here
 and no security, so it is served to whoever asks, one result per transaction, `verify_only` included.
+Nobody may write to an internal topic: TOPIC_AUTHORIZATION_FAILED, as in Kafka.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from oncelog.broker.overtaken import Kind
 from oncelog.broker.refusal_history import refused
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import AddPartitionsToTxn
+from oncelog.machine.topics import INTERNAL_TOPICS
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.add_partitions_to_txn import (
     AddPartitionsToTxnPartitionResult,
@@ -87,7 +89,9 @@ def _add(
     for topic in topics:
         known = state.topic_named(topic.name)
         for index in topic.partitions:
-            if known is None or not 0 <= index < len(known.partitions):
+            if topic.name in INTERNAL_TOPICS:
+                errors[topic.name, index] = ErrorCode.TOPIC_AUTHORIZATION_FAILED
+            elif known is None or not 0 <= index < len(known.partitions):
                 errors[topic.name, index] = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             else:
                 wanted.append((known.id, index))

@@ -1,14 +1,14 @@
 """CreatePartitions (key 37, v0-3): let topics have more partitions than now.
 
 Errors per topic: UNKNOWN_TOPIC_OR_PARTITION, INVALID_PARTITIONS, INVALID_REPLICA_ASSIGNMENT, INVALID_REQUEST
-for one that is named twice, POLICY_VIOLATION.
+for one that is named twice, POLICY_VIOLATION, INVALID_TOPIC_EXCEPTION for internal ones.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from oncelog.broker.api._admin import brief
+from oncelog.broker.api._admin import brief, view_refusal
 from oncelog.broker.context import Context
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import AdminReply, CreatePartitions
@@ -41,6 +41,8 @@ def handle(context: Context, request: CreatePartitionsRequest) -> CreatePartitio
 
 
 def _create(context: Context, topic: CreatePartitionsTopic, validate_only: bool) -> AdminReply:
+    if context.broker.state.internal.named(topic.name) is not None:
+        return view_refusal(topic.name)
     topic_id = context.broker.state.topic_ids.get(topic.name)
     if topic_id is None:
         return AdminReply(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)

@@ -1,6 +1,7 @@
 """DeleteTopics (key 20, v1-6): delete topics by name, from v6 on by id too (KIP-516).
 
-Errors per topic: UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_REQUEST, TOPIC_DELETION_DISABLED.
+Errors per topic: UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_REQUEST, TOPIC_DELETION_DISABLED,
+INVALID_TOPIC_EXCEPTION for internal ones.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from oncelog.broker.api._admin import brief
+from oncelog.broker.api._admin import brief, view_refusal
 from oncelog.broker.context import Context
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import AdminReply, DeleteTopic
+from oncelog.machine.state import InternalTopic, State
 from oncelog.wire.definition import ZERO_UUID
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.messages.delete_topics import (
@@ -59,12 +61,10 @@ def _delete_all(context: Context, wanted: Sequence[DeleteTopicState]) -> list[De
         else:
             known.append(each)
     counts = Counter((each.name, each.topic_id) for each in known)
-    ids = Counter(
-        state.topic_ids.get(each.name) if each.name is not None else each.topic_id for each in known
-    )
+    ids = Counter(_id_of(state, each) for each in known)
     for name, given_id in counts:
         each = DeleteTopicState(name=name, topic_id=given_id)
-        topic_id = state.topic_ids.get(name) if name is not None else given_id
+        topic_id = _id_of(state, each)
         if counts[name, given_id] > 1:
             message = f"Duplicate topic {'id' if name is None else 'name'}."
             results.append(_result(each, ErrorCode.INVALID_REQUEST, message))
@@ -78,10 +78,19 @@ def _delete_all(context: Context, wanted: Sequence[DeleteTopicState]) -> list[De
     return results
 
 
+def _id_of(state: State, each: DeleteTopicState) -> bytes | None:
+    if each.name is None:
+        return each.topic_id
+    topic = state.shown_topic_named(each.name)
+    return None if topic is None else topic.id
+
+
 def _delete(context: Context, each: DeleteTopicState, topic_id: bytes) -> DeletableTopicResult:
-    topic = context.broker.state.topics.get(topic_id)
+    topic = context.broker.state.shown_topic(topic_id)
     if topic is None:
         return _result(each, ErrorCode.UNKNOWN_TOPIC_ID, NO_SUCH_TOPIC_ID)
+    if isinstance(topic, InternalTopic):
+        return _result(each, *view_refusal(topic.name))
     reply: AdminReply = context.broker.engine.execute(DeleteTopic(topic_id))
     each = DeleteTopicState(name=topic.name, topic_id=topic_id)
     return _result(each, reply.error, reply.message)

@@ -141,7 +141,7 @@ def _topic(
     if invalid is not None:
         raise _Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, invalid)
     state = context.broker.state
-    topic = state.topic_named(name)
+    topic = state.shown_topic_named(name)
     if topic is None:
         raise _Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "")
     described = (

@@ -1,7 +1,8 @@
 """DescribeLogDirs (key 35, v1-5): the data directory, and how many bytes of batches each partition holds.
 
 Partitions share the journal, so their sizes are the sums of their batches. The sizes of the file system are
-left unknown. Topics and partitions that are not there are left out, as Kafka does. No errors.
+left unknown. Internal topics are views, which take no room. Topics and partitions that are not there are left
+out, as Kafka does. No errors.
 """
 
 from __future__ import annotations
@@ -53,13 +54,13 @@ def _wanted(
     """The partitions of each topic that is asked for; of all when none are named (null)."""
     state = context.broker.state
     if asked is None:
-        for topic in state.topics.values():
+        for topic in state.listed_topics():
             yield topic.name, topic.partitions
         return
     indexes: dict[str, set[int]] = {}
     for each in asked:
         indexes.setdefault(each.topic, set()).update(each.partitions)
     for name, wanted in indexes.items():
-        found = state.topic_named(name)
+        found = state.shown_topic_named(name)
         if found is not None:
             yield name, [partition for partition in found.partitions if partition.index in wanted]

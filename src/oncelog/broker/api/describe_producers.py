@@ -33,7 +33,7 @@ def handle(context: Context, request: DescribeProducersRequest) -> DescribeProdu
     topics = []
     room = PRODUCERS_MAX
     for asked in request.topics:
-        topic = context.broker.state.topic_named(asked.name)
+        topic = context.broker.state.shown_topic_named(asked.name)
         partitions = {} if topic is None else dict(enumerate(topic.partitions))
         described = []
         for index in asked.partition_indexes:

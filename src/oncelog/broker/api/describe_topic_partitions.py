@@ -31,7 +31,8 @@ def handle(context: Context, request: DescribeTopicPartitionsRequest) -> Describ
     cursor = request.cursor
     asked = {topic.name for topic in request.topics}
     first_name = "" if cursor is None else cursor.topic_name
-    names = sorted(name for name in asked or context.broker.state.topic_ids if name >= first_name)
+    listed = asked or {topic.name for topic in context.broker.state.listed_topics()}
+    names = sorted(name for name in listed if name >= first_name)
     if cursor is not None and (cursor.partition_index < 0 or (asked and cursor.topic_name not in asked)):
         return DescribeTopicPartitionsResponse(
             topics=[
@@ -61,7 +62,7 @@ def _describe(
     context: Context, name: str, first: int, limit: int
 ) -> tuple[DescribeTopicPartitionsResponseTopic, int]:
     """A topic with at most `limit` partitions from `first` on, and how many it has."""
-    topic = context.broker.state.topic_named(name)
+    topic = context.broker.state.shown_topic_named(name)
     described = DescribeTopicPartitionsResponseTopic(
         name=name,
         is_internal=name in INTERNAL_TOPICS,

@@ -7,8 +7,6 @@ POLICY_VIOLATION when an answer would hold too much.
 
 from __future__ import annotations
 
-import struct
-
 from oncelog.broker.context import Context
 from oncelog.broker.registry import Api
 from oncelog.machine.state import State, TransactionalId
@@ -23,11 +21,8 @@ from oncelog.wire.messages.describe_transactions import (
 API = Api(request=DescribeTransactionsRequest, response=DescribeTransactionsResponse)
 
 SIZE_MAX = 1_000_000
-"""Of one answer: characters of groups' names, which are hashed, and ten times as much for a partition."""
+"""Of one answer, each partition and group counted as ten."""
 SIZE_OF_A_PARTITION = 10
-OFFSETS_TOPIC = "__consumer_offsets"
-OFFSETS_PARTITIONS = 50
-"""Kafka's offsets.topic.num.partitions; a group's partition is its name's hash modulo this."""
 
 
 def handle(context: Context, request: DescribeTransactionsRequest) -> DescribeTransactionsResponse:
@@ -42,7 +37,7 @@ def handle(context: Context, request: DescribeTransactionsRequest) -> DescribeTr
 
 
 def _size(transaction: TransactionalId) -> int:
-    return SIZE_OF_A_PARTITION * len(transaction.partitions) + sum(map(len, transaction.groups))
+    return SIZE_OF_A_PARTITION * (len(transaction.partitions) + len(transaction.groups))
 
 
 def _describe(
@@ -71,17 +66,6 @@ def _topics(state: State, transaction: TransactionalId) -> list[TopicData]:
         topic = state.topics.get(topic_id)
         if topic is not None:
             covered.setdefault(topic.name, set()).add(index)
-    for group_id in transaction.groups:
-        covered.setdefault(OFFSETS_TOPIC, set()).add(offsets_partition(group_id))
+    if transaction.groups:
+        covered[state.internal.consumer_offsets.name] = set(transaction.groups.values())
     return [TopicData(topic=name, partitions=sorted(indexes)) for name, indexes in sorted(covered.items())]
-
-
-def offsets_partition(group_id: str) -> int:
-    """The partition of __consumer_offsets that Kafka keeps a group in: by Java's hash of its name."""
-    encoded = group_id.encode("utf-16-be", "surrogatepass")
-    hashed = 0
-    for unit in struct.unpack(f">{len(encoded) // 2}H", encoded):
-        hashed = (31 * hashed + unit) & 0xFFFFFFFF
-    # Kafka makes the signed number positive; of the one that has no positive counterpart it makes 0.
-    positive = hashed if hashed < 1 << 31 else (1 << 32) - hashed
-    return 0 if positive == 1 << 31 else positive % OFFSETS_PARTITIONS

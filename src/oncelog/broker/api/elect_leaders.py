@@ -34,11 +34,11 @@ def handle(context: Context, request: ElectLeadersRequest) -> ElectLeadersRespon
         if is_known_kind:
             response.replica_election_results = [
                 ReplicaElectionResult(topic=topic.name, partition_result=[])
-                for topic in state.topics.values()
+                for topic in state.listed_topics()
             ]
         return response
     for asked in request.topic_partitions:
-        topic = state.topic_named(asked.topic)
+        topic = state.shown_topic_named(asked.topic)
         count = 0 if topic is None else len(topic.partitions)
         results = []
         for index in asked.partitions:

@@ -36,6 +36,6 @@ def handle(context: Context, request: ListConfigResourcesRequest) -> ListConfigR
     if TOPIC in kinds:
         found += [
             ConfigResource(resource_name=topic.name, resource_type=TOPIC)
-            for topic in broker.state.topics.values()
+            for topic in broker.state.listed_topics()
         ]
     return ListConfigResourcesResponse(error_code=ErrorCode.NONE, config_resources=found)

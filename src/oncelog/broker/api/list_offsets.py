@@ -3,21 +3,24 @@
 -1 latest (last stable offset for read_committed), -2 earliest, -3 of the largest timestamp (v7), -4 earliest
 local (v8), -5 latest tiered (v9) and -6 earliest pending upload (v11), which without tiers have no offset.
 A timestamp finds the first record that is not older; the extent is known from the state, the record is found
-by reading its batches, so such a request waits until these are durable, and perhaps for the disk.
+by reading its batches, so such a request waits until these are durable, and perhaps for the disk. Records of
+internal topics are in the state themselves.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from oncelog.broker.context import Context
 from oncelog.broker.fetching import READ_COMMITTED
+from oncelog.broker.internal_records import offsets_and_timestamps
 from oncelog.broker.registry import Api
 from oncelog.broker.turns import Work
 from oncelog.machine.extents import Extent
-from oncelog.machine.state import Partition
+from oncelog.machine.state import InternalPartition, Partition, State
 from oncelog.store.level0 import LEADER_EPOCH
 from oncelog.wire.compression import CodecMissing
 from oncelog.wire.definition import DecodeError
@@ -69,12 +72,22 @@ class _Lookup(NamedTuple):
     extent: Extent
 
 
+class _InternalLookup(NamedTuple):
+    """A timestamp whose record has to be found among those of an internal topic."""
+
+    answer: ListOffsetsPartitionResponse
+    timestamp: int
+    limit: int
+    partition: InternalPartition
+
+
 def handle(
     context: Context, request: ListOffsetsRequest, respond: Callable[[ListOffsetsResponse, int], None]
 ) -> None:
     """Answer from the state what it knows; read batches for the rest, once they can be read."""
     response = ListOffsetsResponse(topics=[])
     lookups: list[_Lookup] = []
+    internal_lookups: list[_InternalLookup] = []
     repeated = _repeated_partitions(request)
     for topic in request.topics:
         topic_response = ListOffsetsTopicResponse(name=topic.name, partitions=[])
@@ -87,13 +100,15 @@ def handle(
             if (topic.name, wanted.partition_index) in repeated:
                 answer.error_code = ErrorCode.INVALID_REQUEST
                 continue
-            known = context.broker.state.topic_named(topic.name)
+            known = context.broker.state.shown_topic_named(topic.name)
             if known is None or not 0 <= wanted.partition_index < len(known.partitions):
                 answer.error_code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
                 continue
             partition = known.partitions[wanted.partition_index]
             lookup = _answer_from_state(context, request, wanted, partition, answer)
-            if lookup is not None:
+            if isinstance(lookup, _InternalLookup):
+                internal_lookups.append(lookup)
+            elif lookup is not None:
                 lookups.append(lookup)
 
     def finish() -> None:
@@ -103,7 +118,7 @@ def handle(
                     partition_response.leader_epoch = -1
         respond(response, position)
 
-    search = _Search(context, lookups, finish)
+    search = _Search(context, lookups, internal_lookups, finish)
     context.connection.on_close = search.cancel
     engine = context.broker.engine
     # What is told is told of now, however long the search takes.
@@ -117,9 +132,16 @@ def handle(
 class _Search:
     """Lookups in extents that may still be on their way to the disk: read when they are there, in steps."""
 
-    def __init__(self, context: Context, lookups: Sequence[_Lookup], finish: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        lookups: Sequence[_Lookup],
+        internal_lookups: Sequence[_InternalLookup],
+        finish: Callable[[], None],
+    ) -> None:
         self._context = context
         self._lookups = lookups
+        self._internal_lookups = internal_lookups
         self._finish = finish
         self._next = 0
         self._work: Work | None = None
@@ -144,7 +166,12 @@ class _Search:
         except Exception as error:
             self._context.connection.fault(error)
             return
-        self._finish()
+        self._pick_internal()
+
+    def _pick_internal(self) -> None:
+        connection = self._context.connection
+        steps = _pick_internal_records(self._context.broker.state, self._internal_lookups)
+        self._work = self._context.broker.turns.take(steps, self._finish, connection.fault)
 
     def _pick(self, lookups: Sequence[_Lookup], buffers: Sequence[memoryview | None]) -> None:
         if not self._is_cancelled:
@@ -188,7 +215,7 @@ def _answer_from_state(
     wanted: ListOffsetsPartition,
     partition: Partition,
     answer: ListOffsetsPartitionResponse,
-) -> _Lookup | None:
+) -> _Lookup | _InternalLookup | None:
     """Fill in what needs no reading; returns what does."""
     if wanted.current_leader_epoch not in (-1, LEADER_EPOCH):
         is_newer = wanted.current_leader_epoch > LEADER_EPOCH
@@ -206,6 +233,9 @@ def _answer_from_state(
     elif timestamp in (EARLIEST, EARLIEST_LOCAL):
         answer.offset = partition.log_start_offset
         answer.leader_epoch = LEADER_EPOCH
+    elif isinstance(partition, InternalPartition):
+        if timestamp == MAX_TIMESTAMP or timestamp >= 0:
+            return _InternalLookup(answer, timestamp, limit, partition)
     elif timestamp == MAX_TIMESTAMP or timestamp >= 0:
         extents = partition.extents
         if timestamp == MAX_TIMESTAMP:
@@ -257,6 +287,30 @@ def _pick_record(lookup: _Lookup, buffer: memoryview, looked_at: int) -> Generat
                     lookup.answer.leader_epoch = LEADER_EPOCH
                 return looked_at
     return looked_at
+
+
+def _pick_internal_records(state: State, lookups: Sequence[_InternalLookup]) -> Iterator[None]:
+    """Yields where others should have a turn, which may change the state: what is below the limit stays."""
+    for lookup in lookups:
+        offset = 0
+        while (offset := _look_at_some(state, lookup, offset)) < lookup.limit:
+            yield
+
+
+def _look_at_some(state: State, lookup: _InternalLookup, first: int) -> int:
+    """Look for the first record at or after the timestamp, or for the newest; returns where to go on."""
+    answer, wanted = lookup.answer, lookup.timestamp
+    looked_at, offset = 0, first
+    for offset, timestamp in islice(offsets_and_timestamps(state, lookup.partition, first), STEP_RECORDS):
+        looked_at += 1
+        if offset >= lookup.limit:
+            return lookup.limit
+        is_found = timestamp >= wanted >= 0
+        if is_found or (wanted < 0 and timestamp > answer.timestamp):
+            answer.offset, answer.timestamp, answer.leader_epoch = offset, timestamp, LEADER_EPOCH
+        if is_found:
+            return lookup.limit
+    return offset + 1 if looked_at == STEP_RECORDS else lookup.limit
 
 
 def _offsets_and_timestamps(

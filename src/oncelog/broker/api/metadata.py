@@ -2,7 +2,8 @@
 
 A missing topic that is asked for by name is created where client and broker allow it, and is told as missing
 this once, as Kafka does: the client asks again. Answers without missing topics are kept, encoded, until an
-event changes topics.
+event changes topics. Internal topics are always there for who names them, and are listed among all topics
+once they have held something.
 Errors per topic: UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_TOPIC_EXCEPTION, POLICY_VIOLATION;
 INVALID_REQUEST for what a version can't ask.
 """
@@ -15,7 +16,7 @@ from oncelog.broker.api._admin import CLUSTER_OPERATIONS, TOPIC_OPERATIONS
 from oncelog.broker.context import Context
 from oncelog.broker.registry import Api
 from oncelog.machine.commands import CreateTopic, CreateTopicReply
-from oncelog.machine.state import Topic
+from oncelog.machine.state import InternalTopic, Topic
 from oncelog.machine.topics import CLUSTER_METADATA_TOPIC, INTERNAL_TOPICS, topic_name_error
 from oncelog.wire.definition import ZERO_UUID, Buffer, Message, bytes_, field
 from oncelog.wire.errors import ErrorCode
@@ -93,7 +94,7 @@ def _answer(
 ) -> MetadataResponse:
     broker = context.broker
     if names is None:
-        topics = [_topic(context, topic) for topic in broker.state.topics.values()]
+        topics = [_topic(context, topic) for topic in broker.state.listed_topics()]
     elif ids:
         topics = [_topic_by_id(context, topic_id) for topic_id in ids]
     else:
@@ -121,6 +122,7 @@ def _topic(context: Context, topic: Topic) -> MetadataResponseTopic:
     return MetadataResponseTopic(
         name=topic.name,
         topic_id=topic.id,
+        is_internal=isinstance(topic, InternalTopic),
         partitions=[
             MetadataResponsePartition(
                 partition_index=partition.index,
@@ -136,7 +138,7 @@ def _topic(context: Context, topic: Topic) -> MetadataResponseTopic:
 
 
 def _topic_by_id(context: Context, topic_id: bytes) -> MetadataResponseTopic:
-    topic = context.broker.state.topics.get(topic_id)
+    topic = context.broker.state.shown_topic(topic_id)
     if topic is not None:
         return _topic(context, topic)
     return MetadataResponseTopic(
@@ -149,7 +151,7 @@ def _topics_by_name(context: Context, names: Iterable[str], may_create: bool) ->
     found: list[MetadataResponseTopic] = []
     missing: list[str] = []
     for name in names:
-        topic = context.broker.state.topic_named(name)
+        topic = context.broker.state.shown_topic_named(name)
         if topic is None:
             missing.append(name)
         else:

@@ -29,7 +29,7 @@ def handle(context: Context, request: OffsetDeleteRequest) -> OffsetDeleteRespon
     response = OffsetDeleteResponse(topics=[])
     answers: list[OffsetDeleteResponsePartition] = []
     for asked in request.topics:
-        topic = state.topic_named(asked.name)
+        topic = state.shown_topic_named(asked.name)
         of_topic = OffsetDeleteResponseTopic(name=asked.name, partitions=[])
         response.topics.append(of_topic)
         for partition in asked.partitions:

@@ -94,10 +94,10 @@ def _fetch(
         indexes = asked.partition_indexes
         if isinstance(asked, OffsetFetchRequestTopics) and is_by_id:
             topic_id = asked.topic_id
-            known = state.topics.get(topic_id)
+            known = state.shown_topic(topic_id)
             error = ErrorCode.UNKNOWN_TOPIC_ID
         else:
-            known = state.topic_named(asked.name)
+            known = state.shown_topic_named(asked.name)
             topic_id = NO_TOPIC_ID
             error = ErrorCode.NONE
         if known is None:
@@ -116,7 +116,7 @@ def _committed(state: State, group_id: str) -> Iterator[tuple[Topic, list[int]]]
     for topic_id, index in group.offsets if group is not None else ():
         partitions.setdefault(topic_id, []).append(index)
     for topic_id, indexes in partitions.items():
-        topic = state.topics.get(topic_id)
+        topic = state.shown_topic(topic_id)
         if topic is not None:
             yield topic, sorted(indexes)
 

@@ -39,7 +39,7 @@ def _end_offset(context: Context, name: str, wanted: OffsetForLeaderPartition) -
     answer = EpochEndOffset(
         partition=wanted.partition, error_code=ErrorCode.NONE, leader_epoch=-1, end_offset=-1
     )
-    topic = context.broker.state.topic_named(name)
+    topic = context.broker.state.shown_topic_named(name)
     if topic is None or not 0 <= wanted.partition < len(topic.partitions):
         answer.error_code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     elif wanted.current_leader_epoch not in (-1, LEADER_EPOCH):

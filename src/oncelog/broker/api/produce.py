@@ -206,7 +206,7 @@ def _check(
 ) -> ProduceBatch | Refused:
     """What the machine is asked to append, or why it isn't asked."""
     if topic is None:
-        return Refused(_unknown_topic_error(context.version, topic_data.name))
+        return Refused(_unknown_topic_error(context, topic_data))
     index = partition_data.index
     if not 0 <= index < len(topic.partitions):
         return Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
@@ -257,9 +257,13 @@ def _check_keys(context: Context, unchecked: Sequence[_Unchecked]) -> Iterator[N
             yield
 
 
-def _unknown_topic_error(version: int, name: str) -> ErrorCode:
-    if version >= FIRST_VERSION_WITH_TOPIC_IDS:
-        return ErrorCode.UNKNOWN_TOPIC_ID
+def _unknown_topic_error(context: Context, topic_data: TopicProduceData) -> ErrorCode:
+    name = topic_data.name
+    if context.version >= FIRST_VERSION_WITH_TOPIC_IDS:
+        internal = context.broker.state.internal.by_id(topic_data.topic_id)
+        if internal is None:
+            return ErrorCode.UNKNOWN_TOPIC_ID
+        name = internal.name
     if name in INTERNAL_TOPICS:
         return ErrorCode.INVALID_TOPIC_EXCEPTION
     return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
