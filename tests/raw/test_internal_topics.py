@@ -1,9 +1,7 @@
-"""Kafka's internal topics, read as any other topic: what is in them, how they are read, who may change them."""
+"""Kafka's internal topics, read as any other topic: what is in them, and who may change them."""
 
 from __future__ import annotations
 
-import struct
-from functools import reduce
 from typing import Any
 
 import pytest
@@ -24,11 +22,6 @@ from oncelog.wire.messages.describe_topic_partitions import (
     TopicRequest as TopicToDescribe,
 )
 from oncelog.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
-from oncelog.wire.messages.offset_commit import (
-    OffsetCommitRequest,
-    OffsetCommitRequestPartition,
-    OffsetCommitRequestTopic,
-)
 from oncelog.wire.messages.offset_for_leader_epoch import (
     OffsetForLeaderEpochRequest,
     OffsetForLeaderPartition,
@@ -37,7 +30,7 @@ from oncelog.wire.messages.offset_for_leader_epoch import (
 from oncelog.wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from oncelog.wire.records import batch_crc_is_valid, iterate_records
 from tests.support.batches import batch, now_ms
-from tests.support.coordinator_records import Told, decode
+from tests.support.coordinator_records import PARTITIONS, Told, decode, partition_of
 from tests.support.fixtures import MakeTopic
 from tests.support.members import GroupMember
 from tests.support.raw import OpenConnection, RawConnection
@@ -48,6 +41,7 @@ from tests.support.speaking import (
     MAX_TIMESTAMP,
     TransactionalProducer,
     batches_in,
+    commit_offsets,
     committed_offset,
     fetch,
     fetch_request,
@@ -59,43 +53,6 @@ from tests.support.speaking import (
 )
 
 OFFSETS, TRANSACTIONS = "__consumer_offsets", "__transaction_state"
-PARTITIONS = 50
-Place = tuple[str, int, int]
-"""Topic, partition and offset to commit."""
-
-
-def partition_of(name: str) -> int:
-    """By Java's String.hashCode, as far as ASCII goes."""
-    hashed = reduce(lambda so_far, byte: (31 * so_far + byte) & 0xFFFFFFFF, name.encode("ascii"), 0)
-    (signed,) = struct.unpack(">i", struct.pack(">I", hashed))
-    return int(abs(signed)) % PARTITIONS
-
-
-def commit(connection: RawConnection, group: str, *places: Place, metadata: str = "") -> None:
-    find_coordinator(connection, group, GROUP_KEY)
-    request = OffsetCommitRequest(
-        group_id=group,
-        generation_id_or_member_epoch=-1,
-        member_id="",
-        topics=[
-            OffsetCommitRequestTopic(
-                name=topic,
-                partitions=[
-                    OffsetCommitRequestPartition(
-                        partition_index=partition, committed_offset=offset, committed_metadata=metadata
-                    )
-                ],
-            )
-            for topic, partition, offset in places
-        ],
-    )
-    errors = settled(
-        lambda: [
-            each.error_code for topic in connection.call(request, 7).topics for each in topic.partitions
-        ],
-        max,
-    )
-    assert set(errors) == {0}
 
 
 def records_from(
@@ -139,7 +96,7 @@ def test_a_commit_is_a_record_of_its_group(
 ) -> None:
     topic = make_topic()
     before_ms = now_ms() - 5000
-    commit(connection, unique_name, (topic, 0, 41), metadata="noted")
+    commit_offsets(connection, unique_name, (topic, 0, 41), metadata="noted")
     told = of_group(connection, unique_name)[-1]
     assert (told.key.group, told.key.topic, told.key.partition) == (unique_name, topic, 0)
     assert (told.value.offset, told.value.leader_epoch, told.value.metadata) == (41, -1, "noted")
@@ -153,7 +110,7 @@ def test_of_many_commits_the_last_one_is_told(
 ) -> None:
     topic = make_topic(partitions=2)
     for offset in range(5):
-        commit(connection, unique_name, (topic, offset % 2, offset))
+        commit_offsets(connection, unique_name, (topic, offset % 2, offset))
     last = {told.key.partition: told.value.offset for told in of_group(connection, unique_name)}
     assert last == {0: 4, 1: 3}
 
@@ -180,7 +137,7 @@ def test_a_deleted_group_is_told_to_be_gone(
     connection: RawConnection, make_topic: MakeTopic, unique_name: str
 ) -> None:
     topic = make_topic()
-    commit(connection, unique_name, (topic, 0, 41))
+    commit_offsets(connection, unique_name, (topic, 0, 41))
     deleted = connection.call(DeleteGroupsRequest(groups_names=[unique_name]), 2).results[0]
     assert deleted.error_code == 0
     last = {told.key: told.value for told in of_group(connection, unique_name)}
@@ -237,7 +194,7 @@ def test_they_are_fetched_by_name_and_by_id(
     connection: RawConnection, make_topic: MakeTopic, unique_name: str, version: int, read_committed: bool
 ) -> None:
     topic = make_topic()
-    commit(connection, unique_name, (topic, 0, 41))
+    commit_offsets(connection, unique_name, (topic, 0, 41))
     told = of_group(connection, unique_name, version=version, read_committed=read_committed)
     assert [each.value.offset for each in told] == [41]
 
@@ -246,7 +203,7 @@ def test_one_byte_is_room_for_one_record(
     connection: RawConnection, make_topic: MakeTopic, unique_name: str
 ) -> None:
     topic = make_topic(partitions=3)
-    commit(connection, unique_name, *((topic, index, index) for index in range(3)))
+    commit_offsets(connection, unique_name, *((topic, index, index) for index in range(3)))
     for options in ({"max_bytes": 1}, {"partition_max_bytes": 1}, {"max_bytes": 0, "partition_max_bytes": 0}):
         told = of_group(connection, unique_name, **options)
         assert [each.value.offset for each in told] == [0, 1, 2]
@@ -260,7 +217,7 @@ def test_an_offset_that_was_compacted_away_gives_the_next_one(
     partition = partition_of(unique_name)
     start = log_end_offset(connection, OFFSETS, partition)
     for offset in range(10):
-        commit(connection, unique_name, (topic, 0, offset))
+        commit_offsets(connection, unique_name, (topic, 0, offset))
     for offset in (start, start + 4, start + 9):
         answer = fetch(connection, OFFSETS, offset, partition=partition)
         ((header, _),) = batches_in(answer.records)
@@ -271,13 +228,13 @@ def test_a_fetch_at_the_end_waits_for_the_next_change(
     open_connection: OpenConnection, connection: RawConnection, make_topic: MakeTopic, unique_name: str
 ) -> None:
     topic = make_topic()
-    commit(connection, unique_name, (topic, 0, 1))
+    commit_offsets(connection, unique_name, (topic, 0, 1))
     partition = partition_of(unique_name)
     end = log_end_offset(connection, OFFSETS, partition)
     waiting = open_connection()
     waiting.send(fetch_request(OFFSETS, end, partition=partition, max_wait_ms=30_000, min_bytes=1), 12)
     assert waiting.is_silent(0.1)
-    commit(connection, unique_name, (topic, 0, 2))
+    commit_offsets(connection, unique_name, (topic, 0, 2))
     answer = waiting.receive().responses[0].partitions[0]
     assert answer.high_watermark > end
     assert batches_in(answer.records)[0][0].base_offset >= end
@@ -299,14 +256,14 @@ def test_a_fetch_session_tells_what_changed(
 ) -> None:
     topic = make_topic()
     partition = partition_of(unique_name)
-    commit(connection, unique_name, (topic, 0, 1))
+    commit_offsets(connection, unique_name, (topic, 0, 1))
     end = log_end_offset(connection, OFFSETS, partition)
     first = connection.call(fetch_request(OFFSETS, end, partition=partition, session_epoch=0), 12)
     assert first.session_id
     again = fetch_request(OFFSETS, end, partition=partition, session_id=first.session_id, session_epoch=1)
     again.topics = []
     assert connection.call(again, 12).responses == []
-    commit(connection, unique_name, (topic, 0, 2))
+    commit_offsets(connection, unique_name, (topic, 0, 2))
     again.session_epoch = 2
     (changed,) = connection.call(again, 12).responses[0].partitions
     assert [header.base_offset for header, _ in batches_in(changed.records)] == [end]
@@ -319,7 +276,7 @@ def test_many_partitions_are_read_in_one_fetch(
     topic = make_topic()
     groups = [f"{unique_name}-{number}" for number in range(60)]
     for number, group in enumerate(groups):
-        commit(connection, group, (topic, 0, number))
+        commit_offsets(connection, group, (topic, 0, number))
     positions = dict.fromkeys(range(PARTITIONS), 0)
     told: dict[str, int] = {}
     while True:
@@ -337,7 +294,7 @@ def test_many_partitions_are_read_in_one_fetch(
         for each in answers:
             for header, whole in batches_in(each.records):
                 positions[each.partition_index] = header.base_offset + header.last_offset_delta + 1
-                for record in iterate_records(whole):
+                for record in [] if header.is_control else iterate_records(whole):
                     key = decode(OFFSETS, record.key or b"", record.value)
                     if key.value is not None and getattr(key.key, "topic", "") == topic:
                         told[key.key.group] = key.value.offset
@@ -353,7 +310,7 @@ def test_both_ends_and_the_search_by_time(
 ) -> None:
     topic = make_topic()
     partition = partition_of(unique_name)
-    commit(connection, unique_name, (topic, 0, 1))
+    commit_offsets(connection, unique_name, (topic, 0, 1))
     end = log_end_offset(connection, OFFSETS, partition)
 
     def listed(timestamp: int, **options: Any) -> tuple[int, int, int]:
@@ -388,7 +345,7 @@ def test_metadata_knows_them(connection: RawConnection, version: int) -> None:
 def test_they_are_among_all_topics_once_they_hold_something(
     connection: RawConnection, make_topic: MakeTopic, unique_name: str
 ) -> None:
-    commit(connection, unique_name, (make_topic(), 0, 1))
+    commit_offsets(connection, unique_name, (make_topic(), 0, 1))
     TransactionalProducer(connection, unique_name)
     everything = connection.call(MetadataRequest(topics=None), 9).topics
     assert {topic.name for topic in everything if topic.is_internal} >= {OFFSETS, TRANSACTIONS}
@@ -402,7 +359,7 @@ def test_what_else_tells_of_topics(connection: RawConnection) -> None:
     assert (described.error_code, described.is_internal, len(described.partitions)) == (0, True, PARTITIONS)
     log_dirs = DescribeLogDirsRequest(topics=[DescribableLogDirTopic(topic=OFFSETS, partitions=[0, 1])])
     (directory,) = connection.call(log_dirs, 1).results
-    assert [each.partition_index for each in directory.topics[0].partitions] == [0, 1]
+    assert {each.partition_index for each in directory.topics[0].partitions} == {0, 1}
     asked = DescribeProducersRequest(topics=[TopicRequest(name=OFFSETS, partition_indexes=[0])])
     assert connection.call(asked, 0).topics[0].partitions[0].error_code == 0
     epochs = OffsetForLeaderEpochRequest(
@@ -431,7 +388,7 @@ def test_a_group_may_follow_its_own_commits(connection: RawConnection, unique_na
     partition = partition_of(unique_name)
     for _ in range(3):
         end = log_end_offset(connection, OFFSETS, partition)
-        commit(connection, unique_name, (OFFSETS, partition, end))
+        commit_offsets(connection, unique_name, (OFFSETS, partition, end))
         assert log_end_offset(connection, OFFSETS, partition) == end + 1
         assert committed_offset(connection, unique_name, OFFSETS, partition=partition).offset == end
     told = of_group(connection, unique_name)[-1]

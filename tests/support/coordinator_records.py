@@ -8,6 +8,7 @@ types, not names of types, so that annotations are not postponed here. Knows not
 import struct
 import uuid
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, ClassVar, NamedTuple
 
 from kio.serial import entity_reader
@@ -143,12 +144,23 @@ TRANSACTIONS: dict[int, tuple[Any, dict[int, Any]]] = {
 }
 
 
+PARTITIONS = 50
+"""Of each of both topics, by default."""
+
+
 class Told(NamedTuple):
     """A record's key and value; the value is None where the key is gone. version: of the value."""
 
     key: Any
     value: Any
     version: int | None
+
+
+def partition_of(name: str) -> int:
+    """By Java's String.hashCode, as far as ASCII goes."""
+    hashed = reduce(lambda so_far, byte: (31 * so_far + byte) & 0xFFFFFFFF, name.encode("ascii"), 0)
+    (signed,) = struct.unpack(">i", struct.pack(">I", hashed))
+    return int(abs(signed)) % PARTITIONS
 
 
 def decode(topic: str, key: bytes, value: bytes | None) -> Told:

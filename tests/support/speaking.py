@@ -18,6 +18,11 @@ from oncelog.wire.messages.find_coordinator import FindCoordinatorRequest
 from oncelog.wire.messages.init_producer_id import InitProducerIdRequest
 from oncelog.wire.messages.list_offsets import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
 from oncelog.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
+from oncelog.wire.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
 from oncelog.wire.messages.offset_fetch import (
     OffsetFetchRequest,
     OffsetFetchRequestGroup,
@@ -419,3 +424,33 @@ def committed_offset(
     assert group.error_code == NONE, group
     found = group.topics[0].partitions[0]
     return OffsetAndMetadata(found.committed_offset, found.metadata, found.error_code)
+
+
+def commit_offsets(
+    connection: RawConnection, group: str, *places: tuple[str, int, int], metadata: str = ""
+) -> None:
+    """Each place is a topic, a partition and the offset to commit there, as from a simple consumer."""
+    find_coordinator(connection, group, GROUP_KEY)
+    request = OffsetCommitRequest(
+        group_id=group,
+        generation_id_or_member_epoch=-1,
+        member_id="",
+        topics=[
+            OffsetCommitRequestTopic(
+                name=topic,
+                partitions=[
+                    OffsetCommitRequestPartition(
+                        partition_index=partition, committed_offset=offset, committed_metadata=metadata
+                    )
+                ],
+            )
+            for topic, partition, offset in places
+        ],
+    )
+    errors = settled(
+        lambda: [
+            each.error_code for topic in connection.call(request, 7).topics for each in topic.partitions
+        ],
+        max,
+    )
+    assert set(errors) == {0}

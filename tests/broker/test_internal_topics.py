@@ -1,0 +1,183 @@
+"""When the internal topics show what: with the entry that tells it, in one step with all else of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from oncelog.machine.internal_topics import partition_of
+from oncelog.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from oncelog.wire.records import iterate_records
+from tests.broker.asking import GROUP, TOPIC, TRANSACTIONAL_ID, World, end_txn, offset_commit, world
+from tests.support.coordinator_records import decode
+from tests.support.one_process import Client, OneProcess, one_process
+from tests.support.speaking import batches_in, fetch_request
+
+OFFSETS, TRANSACTIONS = "__consumer_offsets", "__transaction_state"
+
+
+@pytest.fixture
+def at() -> Iterator[World]:
+    with one_process() as process:
+        made = world(process)
+        process.advance(0.5)
+        yield made
+
+
+def told(answer: Any, topic: str) -> tuple[int, dict[Any, Any]]:
+    """The high watermark, and by key the value of each record."""
+    found = {}
+    for _, whole in batches_in(answer.records):
+        for record in iterate_records(whole):
+            assert record.key is not None
+            assert record.offset < answer.high_watermark
+            one = decode(topic, record.key, record.value)
+            found[one.key] = one.value
+    assert answer.last_stable_offset == answer.high_watermark
+    return answer.high_watermark, found
+
+
+def read(client: Client, topic: str, key: str, offset: int = 0) -> tuple[int, dict[Any, Any]]:
+    """The partition of a group or transactional id, from an offset on."""
+    answer = client.call(fetch_request(topic, offset, partition=partition_of(key)), 12)
+    return told(answer.responses[0].partitions[0], topic)
+
+
+def offsets_told(client: Client, offset: int = 0) -> tuple[int, list[int]]:
+    end, found = read(client, OFFSETS, GROUP, offset)
+    return end, [value.offset for value in found.values()]
+
+
+def test_a_commit_that_is_not_durable_is_not_shown(at: World) -> None:
+    reader = at.process.connect()
+    assert offsets_told(reader) == (1, [3])
+    at.process.journal.hold()
+    at.client.send(offset_commit(GROUP, 4), 7)
+    assert at.client.answers() == []
+    assert offsets_told(reader) == (1, []), "its older record is gone, its newer one is not there yet"
+    at.process.let_go()
+    assert len(at.client.answers()) == 1
+    assert offsets_told(reader) == (2, [4])
+
+
+def test_entries_on_their_way_are_shown_one_by_one(at: World) -> None:
+    reader = at.process.connect()
+    at.process.journal.hold()
+    at.client.send(offset_commit(GROUP, 4), 7)
+    at.process.settle()
+    at.client.send(offset_commit("committed-first", 5), 7)
+    at.client.send(offset_commit(GROUP, 6), 7)
+    at.process.settle()
+    assert offsets_told(reader) == (1, [])
+    at.process.confirm()
+    assert offsets_told(reader) == (2, []), "the first of two, of which the second is known"
+    at.process.let_go()
+    assert offsets_told(reader) == (3, [6])
+
+
+def test_what_a_crash_takes_back_is_as_it_was(at: World) -> None:
+    before = offsets_told(at.process.connect())
+    at.process.journal.hold()
+    at.client.send(offset_commit(GROUP, 4), 7)
+    at.process.settle()
+    at.process.fail()
+    at.process.advance(0.5)
+    restarted = at.process.restarted()
+    assert offsets_told(restarted.connect()) == before == (1, [3])
+    assert restarted.connect().call(offset_commit(GROUP, 9), 7).topics[0].partitions[0].error_code == 0
+    assert offsets_told(restarted.connect()) == (2, [9])
+    restarted.close()
+
+
+def test_a_reader_at_the_end_is_woken_when_it_is_durable(at: World) -> None:
+    """However many bytes it would wait for: one record is reason enough."""
+    reader = at.process.connect()
+    request = fetch_request(
+        OFFSETS, 1, partition=partition_of(GROUP), max_wait_ms=60_000, min_bytes=1_000_000
+    )
+    reader.send(request, 12)
+    at.process.journal.hold()
+    at.client.send(offset_commit(GROUP, 4), 7)
+    assert reader.answers() == []
+    at.process.let_go()
+    (answer,) = reader.answers()
+    end, found = told(answer.responses[0].partitions[0], OFFSETS)
+    assert (end, [value.offset for value in found.values()]) == (2, [4])
+
+
+def test_a_reader_behind_what_is_durable_waits_and_is_told(at: World) -> None:
+    """The offset is in range, for the machine knows it."""
+    reader = at.process.connect()
+    at.process.journal.hold()
+    at.client.send(offset_commit(GROUP, 4), 7)
+    at.process.settle()
+    reader.send(fetch_request(OFFSETS, 2, partition=partition_of(GROUP), max_wait_ms=60_000), 12)
+    assert reader.answers() == []
+    at.process.let_go()
+    assert reader.answers() == []
+    assert len(at.client.answers()) == 1
+    at.client.call(offset_commit(GROUP, 5), 7)
+    (answer,) = reader.answers()
+    assert told(answer.responses[0].partitions[0], OFFSETS)[0] == 3
+
+
+def test_the_end_of_a_transaction_is_shown_in_all_topics_at_once(at: World) -> None:
+    """In one answer the data's last stable offset, the group's offset and the transaction's state agree."""
+
+    def everything() -> tuple[int, list[int], list[int]]:
+        places = ((TOPIC, 1), (OFFSETS, partition_of(GROUP)), (TRANSACTIONS, partition_of(TRANSACTIONAL_ID)))
+        request = FetchRequest(
+            max_wait_ms=0,
+            min_bytes=1,
+            max_bytes=1_000_000,
+            isolation_level=1,
+            topics=[
+                FetchTopic(
+                    topic=topic,
+                    partitions=[
+                        FetchPartition(partition=partition, fetch_offset=0, partition_max_bytes=100_000)
+                    ],
+                )
+                for topic, partition in places
+            ],
+        )
+        data, offsets, transactions = at.process.connect().call(request, 11).responses
+        return (
+            data.partitions[0].last_stable_offset,
+            [value.offset for value in told(offsets.partitions[0], OFFSETS)[1].values()],
+            [
+                value.transaction_status
+                for value in told(transactions.partitions[0], TRANSACTIONS)[1].values()
+            ],
+        )
+
+    assert everything() == (0, [3], [1])
+    at.process.journal.hold()
+    at.client.send(end_txn(at.transactional), 4)
+    at.process.settle()
+    assert everything() == (0, [], [])
+    at.process.let_go()
+    assert everything() == (2, [7], [4])
+
+
+def test_a_start_shows_the_same_at_the_same_offsets(at: World) -> None:
+    def all_of(process: OneProcess) -> list[Any]:
+        client = process.connect()
+        return [
+            read(client, topic, key)
+            for topic, key in (
+                (OFFSETS, GROUP),
+                (TRANSACTIONS, TRANSACTIONAL_ID),
+                (OFFSETS, "committed-first"),
+            )
+        ]
+
+    for number in range(5):
+        at.client.call(offset_commit("committed-first", number), 7)
+    before = all_of(at.process)
+    at.process.advance(0.5)
+    restarted = at.process.restarted()
+    assert all_of(restarted) == before
+    restarted.close()
