@@ -128,6 +128,23 @@ def consume(what: str, *words: str, says: tuple[str, ...]) -> Call:
     )
 
 
+def tell(formatter: str, topic: str, *, says: tuple[str, ...]) -> Call:
+    """An internal topic, decoded by Kafka's own class for it; it ends once nothing more comes."""
+    return script(
+        "kafka-console-consumer",
+        f"{topic} by {formatter}",
+        "consumer.ConsoleConsumer",
+        "--topic",
+        topic,
+        "--formatter",
+        f"org.apache.kafka.tools.consumer.{formatter}",
+        "--from-beginning",
+        "--timeout-ms",
+        "3000",
+        says=says,
+    )
+
+
 CALLS = (
     script(
         "kafka-broker-api-versions",
@@ -171,6 +188,16 @@ CALLS = (
         "--timeout-ms",
         "20000",
         says=(r"one\ntwo\nthree\n",),
+    ),
+    tell(
+        "OffsetsMessageFormatter",
+        "__consumer_offsets",
+        says=(r'"group":"java-group","topic":"java","partition":\d', r'"data":{"offset":3,'),
+    ),
+    tell(
+        "GroupMetadataMessageFormatter",
+        "__consumer_offsets",
+        says=(r'"group":"java-group"', r'"protocolType":"consumer","generation":\d'),
     ),
     offsets("latest", "--topic", "java", "--time", "latest", says=(r"^java:\d:3$",)),
     offsets("earliest", "--topic", "java", "--time", "earliest", says=("^java:0:0$",)),
@@ -398,6 +425,14 @@ CALLS = (
         "--list",
         fails_because=SECURITY,
         says=("SecurityDisabledException",),
+    ),
+    tell(
+        "TransactionLogMessageFormatter",
+        "__transaction_state",
+        says=(
+            rf'"transactionalId":"{TRANSACTIONAL_ID}"',
+            r'"transactionStatus":4,"transactionPartitions":\[\]',
+        ),
     ),
     script(
         "kafka-transactions",
