@@ -154,6 +154,17 @@ DIFFERENCES = (
         "They are served at every level, so that a client goes on which has not noticed a downgrade.",
         "test_at_level_0_the_second_generation_is_served_all_the_same",
     ),
+    Difference(
+        "`__consumer_offsets` and `__transaction_state` hold older records of a key until their segments are"
+        " compacted.",
+        "They hold the newest record of each key, from the moment on at which it is there.",
+        "test_an_offset_that_was_compacted_away_gives_the_next_one",
+    ),
+    Difference(
+        "`__consumer_offsets` and `__transaction_state` can be deleted, grown and configured.",
+        "INVALID_TOPIC_EXCEPTION: they are views of the broker's state.",
+        "test_nobody_deletes_or_changes_them",
+    ),
 )
 
 HEAD = f"""\
