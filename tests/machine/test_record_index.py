@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oncelog.machine.record_index import CHUNK_ENTRIES_LOW, CHUNK_ENTRIES_MAX, RecordIndex
@@ -60,6 +60,9 @@ STEPS = st.one_of(
 )
 
 
+@settings(
+    derandomize=True, max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
 @given(st.lists(STEPS, max_size=25))
 def test_it_holds_the_newest_record_of_each_key(steps: list[tuple[str, int, int]]) -> None:
     indexed = Indexed()
