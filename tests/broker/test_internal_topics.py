@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from oncelog.broker import internal_records
 from oncelog.machine.internal_topics import partition_of
 from oncelog.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from oncelog.wire.records import iterate_records
 from tests.broker.asking import GROUP, TOPIC, TRANSACTIONAL_ID, World, end_txn, offset_commit, world
-from tests.support.coordinator_records import decode
+from tests.support.coordinator_records import PARTITIONS, decode
 from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import batches_in, fetch_request
 
@@ -181,3 +182,23 @@ def test_a_start_shows_the_same_at_the_same_offsets(at: World) -> None:
     restarted = at.process.restarted()
     assert all_of(restarted) == before
     restarted.close()
+
+
+@pytest.mark.parametrize(("name", "most"), [("RECORDS_PER_FETCH_MAX", 7), ("BYTES_PER_FETCH_MAX", 700)])
+def test_one_answer_has_only_so_much_of_all_partitions(
+    at: World, monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    for number in range(20):
+        at.client.call(offset_commit(f"group-{number}", number), 7)
+    monkeypatch.setattr(internal_records, name, most)
+    request = fetch_request(OFFSETS, 0)
+    request.topics[0].partitions = [
+        FetchPartition(partition=partition, fetch_offset=0, partition_max_bytes=100_000)
+        for partition in range(PARTITIONS)
+    ]
+    answers = at.process.connect().call(request, 12).responses[0].partitions
+    headers = [header for each in answers for header, _ in batches_in(each.records)]
+    records = sum(header.record_count for header in headers)
+    size_bytes = sum(header.size for header in headers)
+    assert 0 < (records if name.startswith("RECORDS") else size_bytes) <= most
+    assert records < 20

@@ -369,5 +369,9 @@ def test_asking_for_a_partition_is_no_fact(machine: Machine) -> None:
     machine.check()
     copied = pickle.loads(pickle.dumps(machine.state))
     assert state_differences(machine.state, copied) == []
+    log_of(machine).records.append(1, "g", None)
+    assert state_differences(machine.state, copied) != []
+    log_of(machine).records.take(1)
+    assert state_differences(machine.state, copied) == []
     log_of(machine).log_end_offset += 1
     assert state_differences(machine.state, copied) != []
