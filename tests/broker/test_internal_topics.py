@@ -11,7 +11,16 @@ from oncelog.broker import internal_records
 from oncelog.machine.internal_topics import partition_of
 from oncelog.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from oncelog.wire.records import iterate_records
-from tests.broker.asking import GROUP, TOPIC, TRANSACTIONAL_ID, World, end_txn, offset_commit, world
+from tests.broker.asking import (
+    GROUP,
+    TOPIC,
+    TRANSACTIONAL_ID,
+    World,
+    end_txn,
+    list_offsets,
+    offset_commit,
+    world,
+)
 from tests.support.coordinator_records import PARTITIONS, decode
 from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import batches_in, fetch_request
@@ -202,3 +211,29 @@ def test_one_answer_has_only_so_much_of_all_partitions(
     size_bytes = sum(header.size for header in headers)
     assert 0 < (records if name.startswith("RECORDS") else size_bytes) <= most
     assert records < 20
+
+
+@pytest.mark.parametrize("step", [1, 2, 5000])
+def test_the_search_by_time_goes_on_while_others_commit(
+    at: World, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """What it tells is of the moment at which it was asked."""
+    monkeypatch.setattr("oncelog.broker.api.list_offsets.STEP_RECORDS", step)
+    partition = partition_of(GROUP)
+    names = [name for name in (f"group-{number}" for number in range(500)) if partition_of(name) == partition]
+    times = []
+    for name in names[:7]:
+        at.process.advance(1)
+        times.append(at.process.clock.wall_ms())
+        at.client.call(offset_commit(name, 1), 7)
+    seekers = []
+    for timestamp in (-3, times[3], times[-1] + 1):
+        request = list_offsets(timestamp, partition=partition, topic=OFFSETS)
+        seekers.append(at.process.connect())
+        seekers[-1].send(request, 7)
+    at.client.send(offset_commit(names[7], 1), 7)
+    found = []
+    for seeker in seekers:
+        (answer,) = seeker.answers()
+        found.append(answer.topics[0].partitions[0])
+    assert [(each.offset, each.timestamp) for each in found] == [(7, times[-1]), (4, times[3]), (-1, -1)]
