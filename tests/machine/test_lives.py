@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import tracemalloc
 
 import pytest
@@ -159,6 +160,8 @@ def test_the_last_twenty_events_are_kept(machine: Machine) -> None:
         producer = commit(machine, producer)
     events = life(machine)
     assert [each.after[1] for each in events] == list(range(producer[1] - EVENTS_MAX + 1, producer[1] + 1))
+    lives = machine.state.lives
+    assert Lives.from_packed(lives.packed()).size_bytes == lives.size_bytes
 
 
 def test_of_many_partitions_and_groups_some_are_named_and_all_are_counted(machine: Machine) -> None:
@@ -223,6 +226,13 @@ def test_the_bound_is_never_passed_and_the_reckoning_is_exact() -> None:
             again = Lives.from_packed(lives.packed(), 100_000)
             assert (again.size_bytes, again.packed()) == (lives.size_bytes, lives.packed())
     assert len(lives) < 1000
+
+
+@pytest.mark.parametrize("name", ["n" * 10_000, "ö" * 10_000, "Ж" * 10_000, "💥" * 10_000])
+def test_a_name_is_reckoned_with_as_memory_holds_it(name: str) -> None:
+    lives = Lives()
+    initialize(lives, name)
+    assert sys.getsizeof(name) <= lives.size_bytes
 
 
 def test_the_longest_names_leave_room_for_what_happens_now() -> None:

@@ -138,6 +138,14 @@ def test_what_is_no_question_is_told_so(request_bytes: bytes, status: int) -> No
         assert ends.is_closed
 
 
+def test_a_question_may_come_a_byte_at_a_time() -> None:
+    with watched() as broker:
+        ends = Ends(broker)
+        question = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+        assert {ends.send(bytes((byte,))) for byte in question[:-1]} == {b""}
+        assert status_of(ends.send(question[-1:])) == 200
+
+
 def test_a_connection_that_says_nothing_is_closed() -> None:
     with watched() as broker:
         ends = Ends(broker)
