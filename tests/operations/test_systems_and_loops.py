@@ -7,6 +7,7 @@ How this process is made to look like another system, and what that shows, is in
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
@@ -19,13 +20,14 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 
+import oncelog
 from tests.docs.blocks import ROOT
 from tests.operations.scraping import parsed
 from tests.support.batches import batch
 from tests.support.other_systems import BARE
 from tests.support.raw import RawConnection
 from tests.support.server import ServerProcess
-from tests.support.speaking import batches_in, fetch_request, produce_many
+from tests.support.speaking import batches_in, fetch_request, init_producer_id, produce_many
 from tests.support.topics import create_topic
 from tests.support.waiting import wait_for
 
@@ -54,19 +56,15 @@ class OneOf(ServerProcess):
         super().__init__(
             data,
             options=[*loop, "--admin", "127.0.0.1:0", "--group-initial-rebalance-delay-ms", "0"],
-            environment={"PYTHONPATH": str(ROOT)},
+            system=None if way in LOOPS else way,
         )
         self.way = way
-
-    def _command(self) -> list[str]:
-        _, *arguments = super()._command()
-        return super()._command() if self.way in LOOPS else as_other_system(self.way, *arguments)
 
     def runs_on_uvloop(self) -> bool:
         return "uvloop" in Path(f"/proc/{self.process_id}/maps").read_text()
 
     def metrics(self) -> set[str]:
-        (address,) = set(re.findall(r" admin=(\S+)", self.output().splitlines()[-1]))
+        *_, address = re.findall(r"^oncelog ready: .* admin=(\S+)", self.output(), re.MULTILINE)
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
             return set(parsed(answer.read().decode()))
 
@@ -213,6 +211,23 @@ with oncelog.Broker(topics=["topic"]) as broker:
     done = run([sys.executable, "-c", program])
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: oncelog" in done.stdout
+
+
+def test_a_console_that_lacks_a_character_shows_its_number() -> None:
+    with oncelog.Broker() as broker:
+        connection = RawConnection(broker.bootstrap)
+        assert init_producer_id(connection, "pay→").error_code == 0
+        connection.close()
+        command = [sys.executable, "-m", "oncelog.cli.main", "txn", "list", "--bootstrap", broker.bootstrap]
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"pay\\u2192" in done.stdout
 
 
 def test_a_loop_that_is_not_installed_cannot_be_started_on(tmp_path: Path) -> None:

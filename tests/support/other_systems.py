@@ -8,6 +8,7 @@ do what their authors meant; what the systems themselves do is beyond it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import importlib
@@ -19,6 +20,10 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+if __name__ == "__main__":
+    # Run as a program, from wherever.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import oncelog.disk
 from oncelog.disk import Disk
@@ -234,7 +239,7 @@ def system_named(name: str) -> System:
 def become(name: str) -> None:
     """Turn this process into such a system, for good."""
     # The standard library is this system's, so what of it looks at the system is loaded before.
-    for module in ("asyncio", "ctypes", "logging.handlers", "subprocess", "tempfile", "uuid"):
+    for module in ("ctypes", "logging.handlers", "subprocess", "tempfile", "uuid"):
         importlib.import_module(module)
     system = system_named(name)
     if isinstance(system, Windows):
@@ -250,18 +255,15 @@ def become(name: str) -> None:
 
 def _library_of_windows() -> None:
     """What the standard library has otherwise there, of what is used."""
-    from asyncio import unix_events
+    from tests.support.proactor import ProactorLoop
 
     statvfs = os.statvfs
-
-    def refuse(*_: object) -> None:
-        raise NotImplementedError
 
     def disk_usage(path: str) -> types.SimpleNamespace:
         found = statvfs(path)
         return types.SimpleNamespace(free=found.f_bavail * found.f_frsize)
 
-    unix_events._UnixSelectorEventLoop.add_signal_handler = refuse  # type: ignore[attr-defined]
+    asyncio.new_event_loop = ProactorLoop  # type: ignore[assignment]
     shutil.disk_usage = disk_usage  # type: ignore[assignment]
     signal.SIGBREAK = signal.SIGUSR1  # type: ignore[attr-defined]
 

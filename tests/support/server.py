@@ -1,6 +1,7 @@
 """`oncelog serve` as a real process: start it, kill it, start it again on the same directory and port.
 
-Knows the command line and the ready line only; nothing of what the broker does.
+Knows the command line and the ready line only; nothing of what the broker does. ONCELOG_TEST_SYSTEM, or
+`system`, names a system that the process is to take itself for (`tests/support/other_systems.py`).
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ class ServerProcess:
         listen: str = "127.0.0.1:0",
         options: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        system: str | None = None,
     ) -> None:
         self.data = data
+        self.system = system or os.environ.get("ONCELOG_TEST_SYSTEM")
         self.options = tuple(options)
         self.environment = dict(environment or {})
         self.output_path = data.parent / f"{data.name}.output"
@@ -91,8 +94,10 @@ class ServerProcess:
         return ""
 
     def _command(self) -> list[str]:
-        script = Path(sys.executable).with_name("oncelog")
-        return [str(script), "serve", "--data", str(self.data), "--listen", self._listen, *self.options]
+        program = [str(Path(sys.executable).with_name("oncelog"))]
+        if self.system:
+            program = [sys.executable, str(Path(__file__).with_name("other_systems.py")), self.system]
+        return [*program, "serve", "--data", str(self.data), "--listen", self._listen, *self.options]
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ONCELOG_")}

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from typing import Any
 
 from oncelog.broker.broker import Broker
 from oncelog.broker.clock import SystemClock
@@ -30,15 +32,29 @@ class CannotStart(Exception):
 def new_loop(kind: str) -> asyncio.AbstractEventLoop:
     """kind: as the option `loop`. "auto" is uvloop where it is installed, else plain asyncio."""
     if kind == "asyncio":
-        return asyncio.new_event_loop()
+        return _plain_loop()
     try:
         import uvloop
     except ImportError as missing:
         if kind == "uvloop":
             raise CannotStart("uvloop is not installed; without --loop it is not needed") from missing
-        return asyncio.new_event_loop()
+        return _plain_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
+
+
+def _plain_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    if sys.platform == "win32":
+        loop.set_exception_handler(_handle_unless_cut)
+    return loop
+
+
+def _handle_unless_cut(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The loop of Windows shuts a socket down that its client has cut, and takes the refusal for a fault."""
+    of_end = "_call_connection_lost" in str(context.get("message"))
+    if not (of_end and isinstance(context.get("exception"), OSError)):
+        loop.default_exception_handler(context)
 
 
 def assemble(

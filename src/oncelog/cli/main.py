@@ -7,6 +7,7 @@ start.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -57,6 +58,9 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of transactions and groups may be anything, and a console may know few characters.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except UsageError as wrong:
