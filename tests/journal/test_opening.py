@@ -434,8 +434,10 @@ def test_a_path_that_cannot_be_a_directory_is_refused_with_a_sentence() -> None:
 
 def test_what_was_in_the_making_is_removed_and_unknown_files_are_left() -> None:
     disk, sent = disk_with(100)
-    disk.create(f"{PATH}/journal/0000000003.journal.part").write([b"half"], 0)
-    disk.create(f"{PATH}/meta.json.part").write([b"half"], 0)
+    for name in ("journal/0000000003.journal.part", "meta.json.part"):
+        file = disk.create(f"{PATH}/{name}")
+        file.write([b"half"], 0)
+        file.close()
     disk.create(f"{PATH}/journal/notes.txt").write([b"keep me"], 0)
     assert opened(disk).entries == sent
     assert not disk.exists(f"{PATH}/journal/0000000003.journal.part")
