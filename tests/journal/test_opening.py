@@ -426,7 +426,7 @@ def test_a_refused_start_gives_the_directory_back() -> None:
 
 def test_a_path_that_cannot_be_a_directory_is_refused_with_a_sentence() -> None:
     disk = FaultyDisk()
-    with pytest.raises(JournalError, match="opening the data directory /no/such/parent"):
+    with pytest.raises(JournalError, match="data directory /no/such/parent cannot be opened"):
         FileJournal.open(
             disk, "/no/such/parent", post=lambda *_: None, file_bytes_max=1 << 20, random_bytes=bytes
         )

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import ipaddress
 import logging
+import os
 import signal
 import sys
 import time
@@ -54,6 +55,8 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CANNOT_START = 3
 PROGRESS_INTERVAL_S = 1.0
+IMPATIENT_AFTER_S = 0.5
+"""Two signals to stop within this are one that came twice: a terminal and whoever started us both send it."""
 
 
 def run(options: Options) -> int:
@@ -102,7 +105,17 @@ async def _serve(options: Options) -> int:
         log.critical("stopping, nothing more is acknowledged: %r", reason)
         finish(EXIT_FAILED)
 
-    _on_stop_signals(loop, lambda: finish(EXIT_OK))
+    asked_first_s: list[float] = []
+
+    def asked_to_stop() -> None:
+        asked_first_s.append(loop.time())
+        if asked_first_s[-1] - asked_first_s[0] > IMPATIENT_AFTER_S:
+            # As kill -9 does: what was acknowledged is on the disk.
+            log.critical("asked to stop again: ending at once")
+            os._exit(EXIT_FAILED)
+        finish(EXIT_OK)
+
+    _on_stop_signals(loop, asked_to_stop)
     admin = await _start_admin(options, loop)
     try:
         return await _serve_journal(options, loop, admin, stop, failed)
@@ -155,7 +168,7 @@ async def _serve_journal(
     journal, cluster_id = _open_journal(options, loop)
     try:
         state = State(options.machine_limits())
-        replayed = await replay_with_turns(state, journal, admin)
+        replayed = await replay_with_turns(state, journal, admin, stop.done)
         broker = assemble(
             options,
             state,
@@ -178,6 +191,8 @@ async def _serve_journal(
         await broker.close()
         broker.reader.close()
         return code
+    except StoppedWhileStarting:
+        return stop.result()
     finally:
         journal.close()
 
@@ -201,8 +216,15 @@ def _reader(
     return Reader(journal, cache, post=loop.call_soon_threadsafe)
 
 
+class StoppedWhileStarting(Exception):
+    """A replay was given up, for the broker is to stop; nothing was changed."""
+
+
 async def replay_with_turns(
-    state: State, journal: FileJournal | MemoryJournal, admin: Admin | None
+    state: State,
+    journal: FileJournal | MemoryJournal,
+    admin: Admin | None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Replayed:
     """Replay with turns for the loop between; refused when memory would not do, or does not."""
     if isinstance(journal, FileJournal):
@@ -222,6 +244,8 @@ async def replay_with_turns(
         if admin is not None:
             admin.progress = said
         await asyncio.sleep(0)
+        if is_stopping():
+            raise StoppedWhileStarting
     log.info(
         "replayed %d entries (%d bytes of journal) in %.2f s",
         replayed.entries,

@@ -9,7 +9,6 @@ Must not know what entries mean, nor the time; randomness is handed in.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from base64 import urlsafe_b64encode
@@ -26,6 +25,7 @@ from oncelog.journal import (
     Written,
 )
 from oncelog.journal.directory import JOURNAL_NAME, LOCK_NAME, META_NAME, DataDirectory
+from oncelog.journal.failures import cannot_open, write_failure
 from oncelog.journal.files import (
     Contents,
     JournalFile,
@@ -139,7 +139,7 @@ class FileJournal:
         except BaseException as failed:
             directory.release()
             if isinstance(failed, OSError):
-                raise _failure(f"opening the data directory {path}", failed) from failed
+                raise cannot_open(path, failed) from failed
             raise
 
     # --- what there is ---
@@ -199,7 +199,7 @@ class FileJournal:
         try:
             self._start_writing()
         except OSError as failed:
-            raise _failure("going on where the journal ends", failed) from failed
+            raise write_failure("going on where the journal ends", failed) from failed
         self._seal_what_was_found()
 
     def _start_writing(self) -> None:
@@ -231,7 +231,7 @@ class FileJournal:
             self._write_durably(seal, b"")
         except Exception as failed:
             # What is there can be read all the same; the first append will fail with this.
-            self._failure = _failure(f"sealing journal entry {last.position}", failed)
+            self._failure = write_failure(f"sealing journal entry {last.position}", failed)
             log.warning("%s", self._failure)
 
     # --- append: the writer's thread ---
@@ -252,7 +252,7 @@ class FileJournal:
             except JournalError as failed_before:
                 failure = failed_before
             except Exception as failed:
-                failure = _failure(f"writing journal entry {entry.position}", failed)
+                failure = write_failure(f"writing journal entry {entry.position}", failed)
             if failure is not None:
                 self._failure = failure
         self._post(confirm, Written(entry.position, payload, failure))
@@ -351,7 +351,7 @@ class FileJournal:
                 handle.close()
             file.filled_bytes = start + size_bytes
         except Exception as failed:
-            failure = _failure(f"zero-filling {file.path}", failed)
+            failure = write_failure(f"zero-filling {file.path}", failed)
             if failure.kind is not JournalErrorKind.FULL:
                 self._failure = self._failure or failure
             self._fill_failed = True
@@ -366,7 +366,7 @@ class FileJournal:
             self._next = create_file(self._directory, number, salt, filled_bytes)
         except Exception as failed:
             # Not needed yet; where it is, the writer fails with this.
-            self._next_failure = _failure(f"making journal file {number}", failed)
+            self._next_failure = write_failure(f"making journal file {number}", failed)
             log.warning("%s", self._next_failure)
 
     def _close_file(self, file: JournalFile) -> None:
@@ -461,10 +461,3 @@ def _refuse_entries(directory: DataDirectory, number: int) -> None:
 def _checksums_in(header: bytes) -> tuple[int, int]:
     """The events' and the payload's CRC, which the header ends with before its own."""
     return int.from_bytes(header[-12:-8], "big"), int.from_bytes(header[-8:-4], "big")
-
-
-def _failure(doing: str, failed: Exception) -> JournalError:
-    is_full = isinstance(failed, OSError) and failed.errno in (errno.ENOSPC, errno.EDQUOT)
-    kind = JournalErrorKind.FULL if is_full else JournalErrorKind.WRITE_FAILED
-    reason = failed if isinstance(failed, OSError) else repr(failed)
-    return JournalError(kind, f"{doing} failed: {reason}")

@@ -10,7 +10,6 @@ Must not know what entries mean, nor how they are written while serving.
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from oncelog.disk.file import ZEROS
 from oncelog.journal import FIRST_POSITION, JournalError, JournalErrorKind, ReplayedEntry
 from oncelog.journal.checksum import crc32c, crc32c_of_view
 from oncelog.journal.directory import DataDirectory
+from oncelog.journal.failures import write_failure
 from oncelog.journal.files import FileTable, JournalFile, inspect_file, read_index
 from oncelog.journal.format import (
     BLOCK_BYTES,
@@ -252,7 +252,7 @@ class Replay:
             for handle in self._handles[last:]:
                 handle.sync()
         except OSError as failed:
-            raise _write_error(failed, "making the journal's end durable") from failed
+            raise write_failure("making the journal's end durable", failed) from failed
         self.active = last
         self.last_header = self._read_last_header(last)
         for number in range(last, len(self.files)):
@@ -356,9 +356,3 @@ def _read_error(failed: OSError, position: int) -> JournalError:
     return JournalError(
         JournalErrorKind.READ_FAILED, f"the journal could not be read near entry {position}: {failed}"
     )
-
-
-def _write_error(failed: OSError, doing: str) -> JournalError:
-    is_full = failed.errno in (errno.ENOSPC, errno.EDQUOT)
-    kind = JournalErrorKind.FULL if is_full else JournalErrorKind.WRITE_FAILED
-    return JournalError(kind, f"{doing} failed: {failed}")
