@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from bench.figures import Figure, Measured
 from bench.measures import MEASURES, QUICK, Sizes
 from bench.passes import DISK, MEMORY, STARTUP, run_measures, say
-from bench.report import LABELS, as_json, machine, number, table
+from bench.report import LABELS, QUICK_NOTICE, as_json, machine, number, table
 from bench.run import measure_started
 from bench.servers import PausableKafka, new_kafka
 
@@ -252,7 +252,8 @@ class Comparison:
     def _write(self) -> None:
         if self._output is not None:
             self._output.parent.mkdir(parents=True, exist_ok=True)
-            self._output.write_text(json.dumps({"machine": machine(), "rounds": self.rounds}, indent=1))
+            written = {"quick": self._sizes is QUICK, "machine": machine(), "rounds": self.rounds}
+            self._output.write_text(json.dumps(written, indent=1))
 
 
 def main() -> int:
@@ -263,10 +264,14 @@ def main() -> int:
         comparison.run(options.rounds)
         rounds: Sequence[Mapping[str, Any]] = comparison.rounds
         about = machine()
+        is_quick = options.quick
     else:
         stored = json.loads(options.from_file.read_text())
         rounds, about = stored["rounds"], stored["machine"]
+        is_quick = stored.get("quick", False)
     values, units = values_of(rounds)
+    if is_quick:
+        print(QUICK_NOTICE)
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     print(f"medians of {len(rounds)} rounds; Kafka without fsync, oncelog with\n")
     print(summary_table(summarize(values), units))

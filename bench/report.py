@@ -40,6 +40,8 @@ LABELS = {
 }
 """How figures are called in tables, in the tables' order."""
 
+QUICK_NOTICE = "A SMOKE RUN (--quick): these figures mean nothing, whatever they look like.\n"
+
 
 def machine() -> dict[str, Any]:
     """What figures depend on besides the broker."""

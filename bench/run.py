@@ -30,7 +30,7 @@ from bench.passes import (
     run_startup,
     say,
 )
-from bench.report import as_json, machine, pass_table
+from bench.report import QUICK_NOTICE, as_json, machine, pass_table
 from bench.servers import SERVERS
 
 
@@ -50,10 +50,19 @@ def main() -> int:
         broker = options.start
     if options.format == "json":
         json.dump(
-            {"broker": broker, "machine": machine(), "measures": as_json(results)}, sys.stdout, indent=2
+            {
+                "broker": broker,
+                "quick": options.quick,
+                "machine": machine(),
+                "measures": as_json(results),
+            },
+            sys.stdout,
+            indent=2,
         )
         print()
     else:
+        if options.quick:
+            print(QUICK_NOTICE)
         print(pass_table(results))
     return int(any(result.error is not None for result in results))
 

@@ -27,7 +27,9 @@ def run_quick(*arguments: str) -> dict[str, float]:
         command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
     )
     assert done.returncode == 0, done.stderr
-    measures = json.loads(done.stdout)["measures"]
+    told = json.loads(done.stdout)
+    assert told["quick"] is True
+    measures = told["measures"]
     return {figure["name"]: figure["value"] for measure in measures for figure in measure["figures"]}
 
 
@@ -45,6 +47,29 @@ def test_the_null_broker_satisfies_the_client(measure: str) -> None:
     figures = run_quick("--start", "null", "--only", measure)
     assert figures
     assert all(value > 0 for value in figures.values()), figures
+
+
+def test_the_table_of_a_smoke_run_says_so() -> None:
+    command = [sys.executable, "-m", "bench.run", "--quick", "--start", "null", "--only", "startup"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
+    )
+    assert done.stdout.splitlines()[0].startswith("A SMOKE RUN (--quick)"), done.stderr
+
+
+@pytest.mark.parametrize("is_quick", [False, True])
+def test_a_comparison_of_smoke_runs_says_so(tmp_path: Path, is_quick: bool) -> None:
+    stored = tmp_path / "bench.json"
+    stored.write_text(json.dumps({"quick": is_quick, "machine": {"cpus": 2}, "rounds": []}))
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.compare", "--from", str(stored)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    assert ("A SMOKE RUN" in done.stdout) == is_quick, done.stderr
 
 
 def test_every_target_has_a_figure() -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from bench.run import answers
 from tests.support.server import ServerProcess
 
 HERE = Path(__file__).resolve().parent
@@ -65,6 +66,9 @@ def main() -> int:
     parser.add_argument("--version", help="which kafka-python (default: the newest)")
     parser.add_argument("--only", metavar="EXPRESSION", help="handed to pytest as -k")
     options = parser.parse_args()
+    if options.bootstrap and not answers(options.bootstrap):
+        print(f"no Kafka broker answers on {options.bootstrap}; is it running?", file=sys.stderr)
+        return 2
     suite = unpack(fetch(options.version))
     with broker(options.bootstrap) as bootstrap:
         outcomes = run(suite, bootstrap, options.only)
