@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypedDict, Unpack
 
 from oncelog.broker import faults as effects
 from oncelog.broker.options import UsageError, suggestion
@@ -25,6 +26,15 @@ WAIT_TIMEOUT_S = 10.0
 
 class FaultDidNotHappen(AssertionError):
     """What a test asked for did not come; the message says what it was."""
+
+
+class Which(TypedDict, total=False):
+    """Which requests of an API are meant: any, as far as nothing is given."""
+
+    client_id: str | None
+    transactional_id: str | None
+    group_id: str | None
+    topic: str | None
 
 
 class FaultHandle:
@@ -98,15 +108,12 @@ class Faults:
         error: str,
         nth: int = 1,
         times: int = 1,
-        client_id: str | None = None,
-        transactional_id: str | None = None,
-        group_id: str | None = None,
-        topic: str | None = None,
+        **which: Unpack[Which],
     ) -> FaultHandle:
         """Answer with an error, by Kafka's name of it; the request is not processed."""
         if error not in ErrorCode.__members__:
             raise UsageError(f"there is no error {error!r}{suggestion(error, list(ErrorCode.__members__))}")
-        match = self._match(api, client_id, transactional_id, group_id, topic)
+        match = self._match(api, which)
         return self._add(match, effects.refuse(ErrorCode[error]), f"be refused with {error}", nth, times)
 
     def delay(
@@ -116,13 +123,10 @@ class Faults:
         ms: float,
         nth: int = 1,
         times: int = 1,
-        client_id: str | None = None,
-        transactional_id: str | None = None,
-        group_id: str | None = None,
-        topic: str | None = None,
+        **which: Unpack[Which],
     ) -> FaultHandle:
         """Let the request wait before it is processed, and those behind it on its connection."""
-        match = self._match(api, client_id, transactional_id, group_id, topic)
+        match = self._match(api, which)
         return self._add(match, effects.delay(ms), f"wait {ms:g} ms", nth, times)
 
     def drop_request(
@@ -132,13 +136,10 @@ class Faults:
         cut: bool = True,
         nth: int = 1,
         times: int = 1,
-        client_id: str | None = None,
-        transactional_id: str | None = None,
-        group_id: str | None = None,
-        topic: str | None = None,
+        **which: Unpack[Which],
     ) -> FaultHandle:
         """Never process the request. Its connection is cut; else it hangs, until the client gives it up."""
-        match = self._match(api, client_id, transactional_id, group_id, topic)
+        match = self._match(api, which)
         return self._add(match, effects.drop_request(cut), "be lost", nth, times)
 
     def drop_answer(
@@ -148,13 +149,10 @@ class Faults:
         cut: bool = True,
         nth: int = 1,
         times: int = 1,
-        client_id: str | None = None,
-        transactional_id: str | None = None,
-        group_id: str | None = None,
-        topic: str | None = None,
+        **which: Unpack[Which],
     ) -> FaultHandle:
         """Process the request and lose the answer. Its connection is cut; else it hangs, as above."""
-        match = self._match(api, client_id, transactional_id, group_id, topic)
+        match = self._match(api, which)
         return self._add(match, effects.drop_answer(cut), "be processed and its answer lost", nth, times)
 
     def process_late(
@@ -164,13 +162,10 @@ class Faults:
         ms: float,
         nth: int = 1,
         times: int = 1,
-        client_id: str | None = None,
-        transactional_id: str | None = None,
-        group_id: str | None = None,
-        topic: str | None = None,
+        **which: Unpack[Which],
     ) -> FaultHandle:
         """Cut the connection at once and process the request all the same, later: after its retry, say."""
-        match = self._match(api, client_id, transactional_id, group_id, topic)
+        match = self._match(api, which)
         what = f"be processed {ms:g} ms after its connection was cut"
         return self._add(match, effects.process_late(ms), what, nth, times)
 
@@ -180,17 +175,14 @@ class Faults:
         *,
         synced: bool,
         nth: int = 1,
-        client_id: str | None = None,
-        transactional_id: str | None = None,
-        group_id: str | None = None,
-        topic: str | None = None,
+        **which: Unpack[Which],
     ) -> FaultHandle:
         """Crash when the request was processed and nobody has been told.
 
         synced: whether what the request did is in the journal by then, or is lost with the crash. The fault
         has happened when the broker is there again.
         """
-        match = self._match(api, client_id, transactional_id, group_id, topic)
+        match = self._match(api, which)
         handle = FaultHandle("")
         effect = effects.crash(synced, lambda: self._broker.crash_now(handle._happened))
         what = f"crash the broker {'after' if synced else 'before'} it was synced"
@@ -242,17 +234,10 @@ class Faults:
         self._handles.clear()
         self._broker.without_faults()
 
-    def _match(
-        self,
-        api: str,
-        client_id: str | None,
-        transactional_id: str | None,
-        group_id: str | None,
-        topic: str | None,
-    ) -> effects.Match:
+    def _match(self, api: str, which: Which) -> effects.Match:
         if api not in self._keys:
             raise UsageError(f"there is no API {api!r}{suggestion(api, list(self._keys))}")
-        return effects.Match(self._keys[api], client_id, transactional_id, group_id, topic)
+        return effects.Match(self._keys[api], **which)
 
     def _add(
         self,
