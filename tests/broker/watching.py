@@ -16,6 +16,7 @@ from typing import Any
 from oncelog.machine import pending_offsets
 from oncelog.machine.events import REGISTRY, decode_events
 from oncelog.machine.evolve import evolve
+from oncelog.machine.internal_topics import partition_of
 from oncelog.machine.moment import At
 from oncelog.machine.state import State
 from oncelog.wire.definition import Message
@@ -39,6 +40,7 @@ from tests.support.one_process import Client, OneProcess
 from tests.support.speaking import batches_in, init_producer_id, produce_request
 
 TOPIC, GROUP = "watched", "watching"
+OFFSETS_TOPIC, OFFSETS_PARTITION = "__consumer_offsets", partition_of("watching")
 PARTITIONS = range(20)
 READ_COMMITTED = 1
 LATEST, OLD_MS = -1, 1
@@ -49,7 +51,10 @@ ASKS = 0.08
 """How likely a watcher that may ask does so between two callbacks."""
 
 Said = dict[tuple[str, int], int]
-"""What was said of partitions: by ("end" | "stable" | "committed" | "pending", partition)."""
+"""What was said of partitions: by ("end" | "stable" | "committed" | "pending" | "offsets end", partition).
+
+"offsets end" is the end of the partition of __consumer_offsets that tells of the group.
+"""
 
 
 # -- what there is to be seen --
@@ -78,7 +83,8 @@ class Moments:
         if topic is None:
             return {}
         group = self._state.groups.get(GROUP)
-        said: Said = {}
+        offsets = self._state.internal.consumer_offsets.partition(OFFSETS_PARTITION)
+        said: Said = {("offsets end", OFFSETS_PARTITION): offsets.log_end_offset}
         for partition in topic.partitions:
             index = partition.index
             committed = None if group is None else group.offsets.get((topic.id, index))
@@ -132,7 +138,11 @@ class FetchWatcher(Watcher):
         self._name: dict[str, Any] = {"topic": TOPIC} if topic_id is None else {"topic_id": topic_id}
 
     def question(self) -> tuple[Message, int]:
-        return self._request(self.some(), NO_SESSION_EPOCH, 0), self.version
+        request = self._request(self.some(), NO_SESSION_EPOCH, 0)
+        if self.version < 13:
+            offsets = FetchPartition(partition=OFFSETS_PARTITION, fetch_offset=0, partition_max_bytes=1 << 20)
+            request.topics.append(FetchTopic(topic=OFFSETS_TOPIC, partitions=[offsets]))
+        return request, self.version
 
     def _request(self, partitions: list[int], epoch: int, session_id: int) -> FetchRequest:
         isolation = self.chance.choice([READ_COMMITTED, READ_COMMITTED, 0])
@@ -166,8 +176,11 @@ class FetchWatcher(Watcher):
         for topic in answer.responses:
             for partition in topic.partitions:
                 assert partition.error_code == 0, partition
-                said["end", partition.partition_index] = partition.high_watermark
-                said["stable", partition.partition_index] = partition.last_stable_offset
+                if topic.topic == OFFSETS_TOPIC:
+                    said["offsets end", partition.partition_index] = partition.high_watermark
+                else:
+                    said["end", partition.partition_index] = partition.high_watermark
+                    said["stable", partition.partition_index] = partition.last_stable_offset
                 limit = partition.high_watermark
                 if partition.aborted_transactions is not None:
                     limit = partition.last_stable_offset
