@@ -125,3 +125,13 @@ class ProactorLoop(proactor_events.BaseProactorEventLoop):
 
     def __init__(self) -> None:
         super().__init__(Proactor())
+
+    def run_forever(self) -> None:
+        """With an ear for other threads and signals, as the loop of Windows has it."""
+        self.call_soon(self._loop_self_reading)
+        try:
+            super().run_forever()
+        finally:
+            if self._self_reading_future is not None:
+                self._self_reading_future.cancel()
+                self._self_reading_future = None
