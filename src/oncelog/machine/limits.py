@@ -15,7 +15,7 @@ class Limits(NamedTuple):
     producer_epoch_max: the largest epoch that a client is ever given; Kafka keeps Short.MAX for fencing
         alone, so markers may carry one more than this and answers never do.
     transaction_max_timeout_ms: Kafka's transaction.max.timeout.ms.
-    transactional_ids_max: about 400 bytes each while no transaction is open.
+    transactional_ids_max: about 450 bytes each while no transaction is open.
     producers_max: producers that partitions remember, each counted once in every partition that it wrote to:
         300 bytes each at most. Partitions of open transactions count, too: their ends leave markers there.
     transaction_partitions_max: one commit is one journal entry, which names every partition.
