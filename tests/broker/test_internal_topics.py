@@ -9,6 +9,7 @@ import pytest
 
 from oncelog.broker import internal_records
 from oncelog.machine.internal_topics import partition_of
+from oncelog.wire.messages.delete_topics import DeleteTopicsRequest
 from oncelog.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from oncelog.wire.records import iterate_records
 from tests.broker.asking import (
@@ -237,3 +238,34 @@ def test_the_search_by_time_goes_on_while_others_commit(
         (answer,) = seeker.answers()
         found.append(answer.topics[0].partitions[0])
     assert [(each.offset, each.timestamp) for each in found] == [(7, times[-1]), (4, times[3]), (-1, -1)]
+
+
+# -- what is forgotten in time --
+
+
+def last_told(process: OneProcess, topic: str, key: str) -> dict[Any, Any]:
+    return read(process.connect(), topic, key)[1]
+
+
+def test_what_expires_is_told_to_be_gone() -> None:
+    """Offsets after their retention, with their group, and transactional ids that nobody used."""
+    options = {"offsets_retention_minutes": 1, "transactional_id_expiration_ms": 60_000}
+    with one_process(**options) as process:
+        made = world(process)
+        assert made.client.call(end_txn(made.transactional), 4).error_code == 0
+        assert set(last_told(process, OFFSETS, GROUP).values()) != {None}
+        process.advance(3600, step_s=1)
+        assert set(last_told(process, OFFSETS, GROUP).values()) == {None}
+        assert set(last_told(process, TRANSACTIONS, TRANSACTIONAL_ID).values()) == {None}
+        assert process.connect().call(offset_commit(GROUP, 9), 7).topics[0].partitions[0].error_code == 0
+        assert [each.offset for each in last_told(process, OFFSETS, GROUP).values()] == [9]
+
+
+def test_offsets_of_a_deleted_topic_are_told_to_be_gone_once_they_are_swept(at: World) -> None:
+    before = last_told(at.process, OFFSETS, GROUP)
+    assert len(before) == 1
+    deleted = at.client.call(DeleteTopicsRequest(topic_names=[TOPIC], timeout_ms=1000), 5)
+    assert deleted.responses[0].error_code == 0
+    assert last_told(at.process, OFFSETS, GROUP) == before
+    at.process.advance(1500, step_s=1)
+    assert last_told(at.process, OFFSETS, GROUP) == dict.fromkeys(before)

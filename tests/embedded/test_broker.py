@@ -25,9 +25,11 @@ from oncelog.journal import EntryToWrite, JournalError, JournalErrorKind, Writte
 from oncelog.journal.memory import MemoryJournal
 from oncelog.wire.errors import ErrorCode
 from tests.support.batches import batch
+from tests.support.coordinator_records import partition_of
 from tests.support.raw import RawConnection
 from tests.support.speaking import (
     TransactionalProducer,
+    commit_offsets,
     committed_offset,
     log_end_offset,
     produce,
@@ -196,6 +198,28 @@ def test_a_snapshot_brings_back_topics_records_and_offsets() -> None:
             assert committed_offset(connection, "g", "t").offset == -1
             create_topic(broker.bootstrap, "later", 1, {})
             assert produce(connection, "t", batch([b"anew"])).base_offset == 1
+        connection.close()
+
+
+def test_a_snapshot_brings_back_internal_topics() -> None:
+    """What was told after it is told no more, and its offsets are given anew."""
+    partition = partition_of("g")
+    with oncelog.Broker(topics=["t"]) as broker:
+        connection = RawConnection(broker.bootstrap)
+        commit_offsets(connection, "g", ("t", 0, 1))
+        before = stored_batches(connection, "__consumer_offsets", partition)
+        snapshot = broker.snapshot()
+        for offset in (2, 3):
+            commit_offsets(connection, "g", ("t", 0, offset))
+            assert stored_batches(connection, "__consumer_offsets", partition) != before
+            broker.restore(snapshot)
+            connection.close()
+            connection = RawConnection(broker.bootstrap)
+            assert stored_batches(connection, "__consumer_offsets", partition) == before
+            commit_offsets(connection, "g", ("t", 0, offset))
+            assert log_end_offset(connection, "__consumer_offsets", partition) == 2
+            broker.restore(snapshot)
+            connection = RawConnection(broker.bootstrap)
         connection.close()
 
 
