@@ -8,6 +8,7 @@ no collector or interpreter settings. Must not know what tests do with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import threading
@@ -34,6 +35,7 @@ from oncelog.broker.options import (
     OF_SERVE_ALONE,
     Options,
     UsageError,
+    check_value,
     memory_defaults,
     parse_listeners,
     suggestion,
@@ -58,11 +60,19 @@ class BrokerFailed(RuntimeError):
 
 
 class Snapshot(NamedTuple):
-    """What a broker in memory can be brought back to."""
+    """What a broker in memory can be brought back to. restores: how often it had been, by then."""
 
     next_position: int
     age_ms: int
-    broker_id: int
+    restores: int
+    broker: Broker
+
+
+class _Restore(NamedTuple):
+    """Entries from next_position on were forgotten at the restore of that number."""
+
+    number: int
+    next_position: int
 
 
 class Broker:
@@ -95,8 +105,12 @@ class Broker:
         self._kafka_version = kafka_version
         if kafka_version is not None and kafka_version not in RELEASES:
             raise UsageError(f"kafka_version={kafka_version!r} is none of {', '.join(RELEASES)}")
+        if isinstance(topics, str):
+            raise UsageError(f"topics={topics!r} is one text; several names are meant, such as [{topics!r}]")
         self._topics = dict(topics) if isinstance(topics, Mapping) else dict.fromkeys(topics, 1)
         if self._is_in_memory:
+            if memory_bytes_max < 1:
+                raise UsageError(f"memory_bytes_max={memory_bytes_max} leaves no room for anything")
             options = memory_defaults(memory_bytes_max) | options
         options.setdefault("group_initial_rebalance_delay_ms", 0)
         self._options = _options(data, listen, options)
@@ -104,12 +118,16 @@ class Broker:
         self._started: Future[None] = Future()
         self._ended: Future[None] = Future()
         self._failure: BaseException | None = None
+        self._process_id = os.getpid()
+        self._is_asked_to_stop = False
+        self._restores: list[_Restore] = []
         # Of the broker's thread.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._journal: Journal | None = None
         self._core: BrokerCore | None = None
         self._server: Server | None = None
+        self._registry: Registry | None = None
 
     # --- what a program asks ---
 
@@ -133,7 +151,7 @@ class Broker:
 
         Takes time with what the log holds; milliseconds for a small one. Raises BrokerFailed.
         """
-        if snapshot.broker_id != id(self):
+        if snapshot.broker is not self:
             raise UsageError("this snapshot was taken of another broker")
         self._call(lambda: self._go_back(snapshot))
 
@@ -184,13 +202,20 @@ class Broker:
     def start(self) -> Self:
         """Start, and return when clients can connect."""
         self._begin()
-        self._started.result()
+        try:
+            self._started.result()
+        except BaseException:
+            self._ask_to_stop()
+            raise
         return self
 
     def stop(self) -> None:
-        """Stop cleanly; idempotent. Raises BrokerFailed when the broker had failed before."""
+        """Stop cleanly; idempotent. Raises BrokerFailed when the broker had failed before.
+
+        In a forked child it does nothing: the broker is its parent's, and goes on.
+        """
         self._ask_to_stop()
-        if self._thread is not None:
+        if self._thread is not None and not self._is_the_parents:
             self._ended.result()
         self._raise_failure()
 
@@ -208,24 +233,40 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         self._begin()
-        await asyncio.wrap_future(self._started)
+        try:
+            await _wait_for(self._started)
+        except BaseException:
+            # Whoever is cancelled here never leaves the block.
+            self._ask_to_stop()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ask_to_stop()
-        await asyncio.wrap_future(self._ended)
+        if not self._is_the_parents:
+            await _wait_for(self._ended)
         if error is None:
             self._raise_failure()
 
     def _begin(self) -> None:
         if self._thread is not None:
             raise UsageError("a broker is started once; make another one")
+        self._process_id = os.getpid()
         self._thread = threading.Thread(target=self._run, name="oncelog-broker", daemon=True)
         self._thread.start()
 
+    @property
+    def _is_the_parents(self) -> bool:
+        """A fork copies no threads: in a child the broker's is missing, and nothing of it would ever end."""
+        return os.getpid() != self._process_id
+
     def _ask_to_stop(self) -> None:
+        if self._is_the_parents:
+            return
+        # Seen by the broker's thread where that has no loop yet.
+        self._is_asked_to_stop = True
         loop, stop = self._loop, self._stop
         if loop is not None and stop is not None and not self._ended.done():
             try:
@@ -241,6 +282,10 @@ class Broker:
     def _call(self, job: Callable[[], Awaitable[T]]) -> T:
         """Run a coroutine in the broker's thread and wait for it."""
         self._raise_failure()
+        if self._is_the_parents:
+            raise UsageError(
+                "the broker is in the process that started it, and this one was forked from that"
+            )
         if self._loop is None or self._ended.done():
             raise UsageError("the broker is not running")
 
@@ -269,18 +314,30 @@ class Broker:
     async def _serve(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        if self._is_asked_to_stop:
+            self._stop.set()
         self._journal, cluster_id = self._open_journal(loop)
         try:
             self._core = self._replayed_core(cluster_id, age_ms=None)
-            self._create_topics(self._core)
-            self._server = await listen(self._core, self._options, loop)
-            self._started.set_result(None)
-            await self._stop.wait()
-            await self._server.close()
-            await self._core.close()
-            self._core.reader.close()
+            await self._serve_from(loop, self._stop, self._core)
         finally:
+            if self._core is not None:
+                self._core.reader.close()
             self._journal.close()
+
+    async def _serve_from(
+        self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event, core: BrokerCore
+    ) -> None:
+        try:
+            self._create_topics(core)
+            self._server = await listen(core, self._options, loop)
+            self._started.set_result(None)
+            await stop.wait()
+            await self._server.close()
+        finally:
+            # Another one than at the start, after a restore or a crash.
+            assert self._core is not None
+            await self._core.close()
 
     def _open_journal(self, loop: asyncio.AbstractEventLoop) -> tuple[Journal, str]:
         if self._is_in_memory:
@@ -292,6 +349,9 @@ class Broker:
         """A broker of what the journal holds."""
         assert self._journal is not None
         assert self._loop is not None
+        if self._registry is None:
+            served = Registry.load()
+            self._registry = served if self._kafka_version is None else as_of(self._kafka_version, served)
         state = State(self._options.machine_limits())
         replayed = replay(state, self._journal.replay())
         return assemble(
@@ -303,7 +363,7 @@ class Broker:
             age_ms=replayed.age_ms if age_ms is None else age_ms,
             reader=self._reader(self._journal, self._loop),
             on_failure=self._failed,
-            registry=None if self._kafka_version is None else as_of(self._kafka_version, Registry.load()),
+            registry=self._registry,
         )
 
     def _reader(self, journal: Journal, loop: asyncio.AbstractEventLoop) -> Reader:
@@ -331,17 +391,32 @@ class Broker:
             raise UsageError("only a broker in memory (data=None) has snapshots")
         assert self._core is not None
         await self._core.engine.settle()
-        return Snapshot(self._journal.next_position, self._core.engine.age_ms(), id(self))
+        restores = self._restores[-1].number if self._restores else 0
+        return Snapshot(self._journal.next_position, self._core.engine.age_ms(), restores, self)
 
     async def _go_back(self, snapshot: Snapshot) -> None:
         assert isinstance(self._journal, MemoryJournal)
         assert self._core is not None
         assert self._server is not None
+        self._note_restore(snapshot)
         before = self._core
         await before.close()
         before.reader.close()
         self._journal.cut_back(snapshot.next_position)
         self._follow(before, snapshot.age_ms)
+
+    def _note_restore(self, snapshot: Snapshot) -> None:
+        """Raises UsageError where something of the snapshot was itself forgotten since."""
+        since = [restore for restore in self._restores if restore.number > snapshot.restores]
+        if any(restore.next_position < snapshot.next_position for restore in since):
+            raise UsageError(
+                "what this snapshot would bring back is gone: since it was taken, the broker was restored to "
+                "an earlier one; take another snapshot"
+            )
+        number = self._restores[-1].number + 1 if self._restores else 1
+        # One to the same position or an earlier one forgot all that those before it did.
+        earlier = [restore for restore in self._restores if restore.next_position < snapshot.next_position]
+        self._restores = [*earlier, _Restore(number, snapshot.next_position)]
 
     def crash_now(self, then: Callable[[], None]) -> None:
         """In the broker's thread: crash, and call `then` when it serves again, or has failed."""
@@ -380,6 +455,20 @@ class Broker:
         self._server.hand_over(self._core)
 
 
+async def _wait_for(future: Future[None]) -> None:
+    """Wait without blocking the loop. Who is cancelled meanwhile stops waiting; the future is left alone."""
+    loop = asyncio.get_running_loop()
+    is_done = asyncio.Event()
+
+    def wake(_: Future[None]) -> None:
+        with contextlib.suppress(RuntimeError):  # Its loop was closed: nobody waits any more.
+            loop.call_soon_threadsafe(is_done.set)
+
+    future.add_done_callback(wake)
+    await is_done.wait()
+    future.result()
+
+
 def _options(data: str | os.PathLike[str] | None, listen: str, given: Mapping[str, Any]) -> Options:
     names = [field.name for field in dataclasses.fields(Options)]
     for name in given:
@@ -387,8 +476,12 @@ def _options(data: str | os.PathLike[str] | None, listen: str, given: Mapping[st
             raise UsageError(f"there is no option {name}{suggestion(name, names)}")
         if name in OF_SERVE_ALONE:
             raise UsageError(f"{name} is an option of `oncelog serve` alone")
+        check_value(name, given[name])
     try:
         listeners = parse_listeners(listen)
     except ValueError as wrong:
         raise UsageError(f"listen={listen!r} {wrong}") from None
-    return Options(data="" if data is None else os.fspath(data), listen=listeners, **given)
+    if data is not None:
+        data = os.fspath(data)
+        check_value("data", data)
+    return Options(data=data or "", listen=listeners, **given)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +39,7 @@ from tests.support.speaking import (
     stored_batches,
 )
 from tests.support.topics import create_topic
+from tests.support.waiting import wait_for
 
 
 def send(broker: oncelog.Broker, topic: str, *values: bytes) -> None:
@@ -234,6 +237,24 @@ def test_a_snapshot_is_of_one_broker_in_memory(tmp_path: Path) -> None:
         durable.snapshot()
 
 
+def test_a_snapshot_that_an_earlier_ones_restore_forgot_is_refused_and_the_broker_goes_on() -> None:
+    with oncelog.Broker(topics=["t"]) as broker:
+        empty = broker.snapshot()
+        send(broker, "t", b"one")
+        one = broker.snapshot()
+        broker.restore(empty)
+        with pytest.raises(UsageError, match="restored to an earlier one"):
+            broker.restore(one)
+        send(broker, "t", b"other", b"other")
+        again = broker.snapshot()
+        with pytest.raises(UsageError, match="restored to an earlier one"):
+            broker.restore(one)
+        broker.restore(again)
+        broker.restore(empty)
+        send(broker, "t", b"served")
+        broker.restore(empty)
+
+
 # -- misuse and failure --
 
 
@@ -244,6 +265,27 @@ def test_what_cannot_be_meant_is_refused_with_a_sentence() -> None:
         oncelog.Broker(listen="nowhere")
     with pytest.raises(UsageError, match="topic 'no/name' with 1 partitions: INVALID_TOPIC_EXCEPTION"):
         oncelog.Broker(topics=["no/name"]).start()
+    with pytest.raises(UsageError, match=r"several names are meant, such as \['orders'\]"):
+        oncelog.Broker(topics="orders")
+    with pytest.raises(UsageError, match="memory_bytes_max=0 leaves no room"):
+        oncelog.Broker(memory_bytes_max=0)
+    with pytest.raises(UsageError, match="data='' must not be empty"):
+        oncelog.Broker("")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("num_partitions", "3", "'3' is not what the option takes: N"),
+        ("num_partitions", 0, "0 is not between 1 and 2147483647"),
+        ("loop", "turbo", "'turbo' is none of auto, uvloop, asyncio"),
+        ("auto_create_topics_enable", "no", "'no' is not what the option takes: true|false"),
+        ("disk_reserve_bytes", None, "None "),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_refused(name: str, value: Any, reason: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{name}={reason}")):
+        oncelog.Broker(**{name: value})
 
 
 def test_a_broker_is_entered_once() -> None:
@@ -258,6 +300,86 @@ def test_a_broker_is_entered_once() -> None:
 def test_an_address_in_use_is_told() -> None:
     with oncelog.Broker() as broker, pytest.raises(oncelog.CannotStart, match="cannot listen on"):
         oncelog.Broker(listen=broker.bootstrap).start()
+
+
+# -- what becomes of it when its program does not go the usual way --
+
+
+def test_a_program_that_is_cancelled_while_it_leaves_has_the_broker_stopped(tmp_path: Path) -> None:
+    broker = oncelog.Broker(tmp_path / "data")
+
+    async def main() -> None:
+        await broker.__aenter__()
+        leaving = asyncio.create_task(broker.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+
+    asyncio.run(main())
+    broker.stop()
+    with oncelog.Broker(tmp_path / "data"):
+        pass
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+def test_a_program_that_is_cancelled_while_it_enters_leaves_no_broker(
+    tmp_path: Path, is_started: bool
+) -> None:
+    broker = oncelog.Broker(tmp_path / "data")
+
+    async def main() -> None:
+        entering = asyncio.create_task(broker.__aenter__())
+        await asyncio.sleep(0)
+        if is_started:
+            broker._started.result(10)  # blocks this loop, so that the task learns of both at once
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+
+    asyncio.run(main())
+    broker._ended.result(10)
+    assert broker.failure is None
+    with oncelog.Broker(tmp_path / "data"):
+        pass
+
+
+def test_what_cannot_start_leaves_no_thread(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(UsageError, match="INVALID_TOPIC_EXCEPTION"):
+        oncelog.Broker(tmp_path / "data", topics=["no/name"]).start()
+    with oncelog.Broker() as broker, pytest.raises(oncelog.CannotStart):
+        oncelog.Broker(tmp_path / "data", listen=broker.bootstrap).start()
+    wait_for(lambda: set(threading.enumerate()) == before, "the threads to end")
+
+
+FORKING = """
+import os, oncelog
+with oncelog.Broker() as broker:
+    child = os.fork()
+    if child == 0:
+        try:
+            broker.snapshot()
+        except oncelog.UsageError as error:
+            print(error, flush=True)
+    else:
+        assert os.waitpid(child, 0)[1] == 0
+        broker.snapshot()
+        print("the parent's goes on")
+if child == 0:
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system doesn't fork")
+def test_a_forked_child_leaves_the_block_and_its_parents_broker_alone() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING], capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.splitlines() == [
+        "the broker is in the process that started it, and this one was forked from that",
+        "the parent's goes on",
+    ], ran.stderr
 
 
 class FailingJournal(MemoryJournal):

@@ -372,3 +372,7 @@ def test_misspellings_are_refused_with_a_sentence(oncelog_faults: Faults) -> Non
         oncelog_faults.refuse("EndTxn", error="NOT_COORDINATER")
     with pytest.raises(UsageError, match="counted from 1: nth=0, times=1"):
         oncelog_faults.refuse("EndTxn", error="NOT_COORDINATOR", nth=0)
+    with pytest.raises(UsageError, match="cannot be kept for -1 ms"):
+        oncelog_faults.delay("EndTxn", ms=-1)
+    with pytest.raises(UsageError, match="cannot be kept for nan ms"):
+        oncelog_faults.process_late("EndTxn", ms=float("nan"))

@@ -20,17 +20,21 @@ def test_a_fault_that_did_not_happen_fails_the_test_with_a_sentence(pytester: py
         def test_none_asked_for(oncelog_faults):
             pass
 
+        def test_that_asks_late(request):
+            request.getfixturevalue("oncelog_faults").refuse("Heartbeat", error="NOT_COORDINATOR")
+
         def test_that_fails_by_itself(oncelog_faults):
             oncelog_faults.drop_answer("EndTxn")
             assert False, "its own reason"
         """
     )
     result = pytester.runpytest_subprocess(*NO_CACHE)
-    result.assert_outcomes(failed=2, passed=1)
+    result.assert_outcomes(failed=3, passed=1)
     result.stdout.fnmatch_lines(
         [
             "the test ended, and the 1st EndTxn request of transactional id 't' was to be refused with "
             "NOT_COORDINATOR; no such request came",
+            "the test ended, and the 1st Heartbeat request was to be *",
             "*its own reason*",
         ]
     )

@@ -7,11 +7,13 @@ nor how they are asked for (admin.py).
 
 from __future__ import annotations
 
+import functools
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import CodeType
 from typing import Any, NamedTuple
 
 from oncelog.wire.definition import Struct
@@ -376,13 +378,20 @@ def look_for_errors(struct: type[Struct], counts: dict[int, int]) -> Callable[[A
 
     It is written out as nested loops and compiled: it runs for every answer.
     """
-    body = _lines_for_errors(struct, "value", 1)
-    if not body:
+    code = _code_for_errors(struct)
+    if code is None:
         return None
     names: dict[str, Any] = {"counts": counts}
-    exec("\n".join(["def look(value):", *body]), names)
+    exec(code, names)
     look: Callable[[Any], None] = names["look"]
     return look
+
+
+@functools.cache
+def _code_for_errors(struct: type[Struct]) -> CodeType | None:
+    """Compiled once for each kind of answer: a broker that is restored counts anew, by the same code."""
+    body = _lines_for_errors(struct, "value", 1)
+    return compile("\n".join(["def look(value):", *body]), "<oncelog errors>", "exec") if body else None
 
 
 def _lines_for_errors(struct: type[Struct], name: str, depth: int) -> list[str]:

@@ -684,6 +684,17 @@ def memory_defaults(memory_bytes_max: int) -> dict[str, Any]:
     }
 
 
+def check_value(name: str, value: Any) -> None:
+    """That an option given in Python is what its text would be. Raises UsageError."""
+    kind: Kind = next(each for each in dataclasses.fields(Options) if each.name == name).metadata["kind"]
+    try:
+        is_right = kind.parse(kind.show(value)) == value
+    except (ValueError, TypeError) as wrong:
+        raise UsageError(f"{name}={value!r} {wrong}") from None
+    if not is_right:
+        raise UsageError(f"{name}={value!r} is not what the option takes: {kind.metavar}")
+
+
 def _joined(given: str | Sequence[str] | None) -> str | None:
     """A repeated flag's values as one text, as the environment would have it."""
     return given if given is None or isinstance(given, str) else ",".join(given)

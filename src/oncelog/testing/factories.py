@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from oncelog.testing.cluster import Cluster
     from oncelog.testing.faults import Faults
 
+FAULTS_OF_TEST = pytest.StashKey[list["Faults"]]()
+"""The faults that a test was given, however it came by them."""
 NAME_LENGTH_MAX = 60
 """Of a test's name in that of its topic."""
 
@@ -113,6 +115,7 @@ def faults(broker_fixture: str = "oncelog_broker") -> Callable[..., Iterator[Fau
         from oncelog.testing.faults import Faults
 
         made = Faults(its_broker)
+        request.node.stash.setdefault(FAULTS_OF_TEST, []).append(made)
         yield made
         made.clear()
 

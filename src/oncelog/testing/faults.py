@@ -126,6 +126,7 @@ class Faults:
         **which: Unpack[Which],
     ) -> FaultHandle:
         """Let the request wait before it is processed, and those behind it on its connection."""
+        _check_ms(ms)
         match = self._match(api, which)
         return self._add(match, effects.delay(ms), f"wait {ms:g} ms", nth, times)
 
@@ -165,6 +166,7 @@ class Faults:
         **which: Unpack[Which],
     ) -> FaultHandle:
         """Cut the connection at once and process the request all the same, later: after its retry, say."""
+        _check_ms(ms)
         match = self._match(api, which)
         what = f"be processed {ms:g} ms after its connection was cut"
         return self._add(match, effects.process_late(ms), what, nth, times)
@@ -264,6 +266,11 @@ class Faults:
     def _handle(self, handle: FaultHandle) -> FaultHandle:
         self._handles.append(handle)
         return handle
+
+
+def _check_ms(ms: float) -> None:
+    if not 0 <= ms < float("inf"):
+        raise UsageError(f"requests cannot be kept for {ms:g} ms")
 
 
 def _which(api: str, match: effects.Match, nth: int, times: int) -> str:

@@ -32,12 +32,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """A fault that was asked for and did not happen means that the test has not tested what it says."""
     result = yield
-    sentences = [sentence for faults in _faults_of(item) for sentence in faults.unused()]
+    given = item.stash.get(factories.FAULTS_OF_TEST, [])
+    sentences = [sentence for faults in given for sentence in faults.unused()]
     if sentences:
         pytest.fail("the test ended, and " + "\nand ".join(sentences), pytrace=False)
     return result
-
-
-def _faults_of(item: pytest.Item) -> list[Any]:
-    values = getattr(item, "funcargs", {}).values()
-    return [value for value in values if type(value).__module__ == "oncelog.testing.faults"]
