@@ -9,7 +9,12 @@ import tracemalloc
 import pytest
 
 from oncelog.machine.commands import AbortOnPartitions, EndTxn, ExpireTransactionalId, InitProducerId
-from oncelog.machine.events import EndReason, TransactionalIdInitialized
+from oncelog.machine.events import (
+    EndReason,
+    TransactionalIdInitialized,
+    TransactionEnded,
+    TransactionMarker,
+)
 from oncelog.machine.fingerprint import state_differences
 from oncelog.machine.life import (
     EVENTS_MAX,
@@ -24,6 +29,7 @@ from oncelog.machine.life import (
     Place,
 )
 from oncelog.machine.moment import At
+from oncelog.machine.state import TransactionalId
 from oncelog.wire.errors import ErrorCode
 from tests.machine.driver import SECOND_GENERATION, TOPIC_ID, Machine, Producer
 
@@ -58,6 +64,18 @@ def commit(machine: Machine, producer: Producer) -> Producer:
 
 
 # --- what is told ---
+
+
+def test_a_transaction_may_be_as_large_as_other_limits_let_it() -> None:
+    lives, transaction = Lives(), TransactionalId("t")
+    marker = TransactionMarker(topic_id=TOPIC_ID, partition=0, offset=1)
+    event = TransactionEnded(
+        transactional_id="t", producer_id=1, producer_epoch=0, committed=True, reason=EndReason.CLIENT,
+        marker_epoch=0, next_producer_id=1, next_producer_epoch=1, markers=[marker] * 70_000, offsets=[],
+        host="",
+    )  # fmt: skip
+    lives.ended(event, transaction, [0] * 70_000, At(position=1, age_ms=0, wall_ms=0))
+    assert [each.place_count for each in lives.of("t")] == [70_000]
 
 
 def test_who_initialized_and_what_was_committed_where(machine: Machine) -> None:

@@ -188,6 +188,16 @@ def test_a_transaction_holds_a_bounded_number_of_offsets():
     machine.check()
 
 
+def test_one_group_too_many_is_a_policy_violation_however_it_comes() -> None:
+    machine = Machine(Limits(transaction_partitions_max=2))
+    producer = machine.producer()
+    for group in ("g", "h", "g"):
+        assert machine.send_offsets(producer, {0: 1}, group=group, version=5) == (NONE,)
+    assert machine.send_offsets(producer, {0: 1}, group="i", version=5) == (ErrorCode.POLICY_VIOLATION,)
+    assert machine.abort(producer, v2=True).error == NONE
+    machine.check()
+
+
 def test_a_transaction_holds_a_bounded_amount_of_text_over_all_groups():
     """Its end is one event, which names every offset with its text."""
     machine = Machine(Limits(transaction_metadata_characters_max=10))

@@ -685,7 +685,8 @@ class Model:
             characters = sum(count for _, _, count in after.values())
             limits = self.limits
             if (
-                len(after) > limits.transaction_offsets_max
+                len(txn.groups | {group_id: None}) > limits.transaction_partitions_max
+                or len(after) > limits.transaction_offsets_max
                 or characters > limits.transaction_metadata_characters_max
             ):
                 return (tuple(each or POLICY_VIOLATION for each in errors),)

@@ -87,7 +87,7 @@ NOBODY: Producer = (-1, -1)
 # producers before and after. Of a transaction that ended: when it began, how long it took, how many
 # partitions and groups, those that are named, and whoever asked for it.
 _INITIALIZED = Struct(">Bqqqhqhi")
-_ENDED = Struct(">BqqqhqhqqHH")
+_ENDED = Struct(">BqqqhqhqqII")
 _EXPIRED = Struct(">Bqqqh")
 _PLACE = Struct(">16siqq")
 _GROUP = Struct(">BI")

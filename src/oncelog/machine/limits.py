@@ -18,7 +18,7 @@ class Limits(NamedTuple):
     transactional_ids_max: about 450 bytes each while no transaction is open.
     producers_max: producers that partitions remember, each counted once in every partition that it wrote to:
         300 bytes each at most. Partitions of open transactions count, too: their ends leave markers there.
-    transaction_partitions_max: one commit is one journal entry, which names every partition.
+    transaction_partitions_max: one commit is one journal entry, which names every partition; of groups, too.
     transaction_offsets_max: the same, for the group offsets that one transaction may hold.
     transaction_metadata_characters_max: the same, for the texts with these offsets, all groups together.
     partitions_max: of all topics together, about 2 KB each while they are empty.

@@ -283,7 +283,7 @@ def decide_add_offsets(
         return [], AddOffsetsToTxnReply(error)
     if command.group_id in transaction.groups:
         return [], AddOffsetsToTxnReply(ErrorCode.NONE)
-    if len(transaction.groups) >= state.limits.transaction_partitions_max:
+    if not _is_room_for_group(state, transaction, command.group_id):
         return [], AddOffsetsToTxnReply(ErrorCode.POLICY_VIOLATION)
     assert outcome(transaction.state, Trigger.ADD).changes
     event = TransactionGroupAdded(
@@ -349,13 +349,19 @@ def _offsets_transaction(state: State, command: TxnOffsetCommit) -> tuple[Transa
     return None, ErrorCode.INVALID_TXN_STATE
 
 
+def _is_room_for_group(state: State, transaction: TransactionalId, group_id: str) -> bool:
+    return group_id in transaction.groups or len(transaction.groups) < state.limits.transaction_partitions_max
+
+
 def _is_room_for(
     state: State, transaction: TransactionalId, group_id: str, accepted: list[TransactionOffset]
 ) -> bool:
-    """Whether the transaction's end stays an event of bounded size, over all groups.
+    """Whether the transaction's end stays an event of bounded size: its groups, and their offsets together.
 
     An offset that is sent again takes its forerunner's place.
     """
+    if not _is_room_for_group(state, transaction, group_id):
+        return False
     of_group = transaction.offsets.get(group_id, {})
     added = {(offset.topic_id, offset.partition): len(offset.metadata) for offset in accepted}
     replaced = [of_group[place] for place in added if place in of_group]
