@@ -177,6 +177,20 @@ def test_what_was_ended_meanwhile_is_not_told() -> None:
     assert stuck(fake) == []
 
 
+@pytest.mark.parametrize("then", [(8, 2, -1), (8, 2, 9), (8, 3, 7)])
+def test_one_that_ends_while_coordinators_are_asked_does_not_hang(then: tuple[int, int, int]) -> None:
+    class Commits(FakeCluster):
+        def DescribeTransactionsRequest(self, node_id: int, request: Any) -> Any:
+            self.active["a", 0] = [then]
+            self.transactions[1] = [("eight", 8, "CompleteCommit", 1000)]
+            return super().DescribeTransactionsRequest(node_id, request)
+
+    fake = Commits()
+    fake.active["a", 0] = [(8, 2, 7)]
+    fake.active["a", 1] = []
+    assert stuck(fake) == []
+
+
 def test_what_holds_nothing_back_is_not_told() -> None:
     fake = FakeCluster()
     fake.ends["a", 0] = (9, 9)

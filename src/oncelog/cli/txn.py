@@ -430,17 +430,30 @@ def stuck(cluster: Cluster, arguments: argparse.Namespace) -> list[Row]:
     if not behind:
         return []
     blocked = [each for each in leaders if (each.topic, each.partition) in behind]
-    held = _producers(cluster, blocked, only_open=True)
-    # Whoever has ended its transaction since is no longer there.
-    first = {place: holder for place, found in held.items() if (holder := _first_open(found)) is not None}
+    first = _holders(cluster, blocked)
     if not first:
         return []
     owners = _owners(cluster, [holder.producer_id for holder in first.values()])
+    # Asked again: what coordinators said is of a transaction only if it was open before they said it and is
+    # still. One that has ended meanwhile would look as if nobody were to end it.
+    still = _holders(cluster, [each for each in blocked if (each.topic, each.partition) in first])
     rows = [
         _stuck_row(place, behind[place], holder, owners.get(holder.producer_id))
         for place, holder in first.items()
+        if place in still and _transaction_of(still[place]) == _transaction_of(holder)
     ]
     return sorted(rows, key=lambda row: (row["since"] or "", row["topic"], row["partition"]))
+
+
+def _holders(cluster: Cluster, leaders: Sequence[Leader]) -> dict[Place, Any]:
+    """Whose transaction holds each of these partitions back now; without those that nobody holds back."""
+    held = _producers(cluster, leaders, only_open=True)
+    return {place: holder for place, found in held.items() if (holder := _first_open(found)) is not None}
+
+
+def _transaction_of(holder: Any) -> tuple[int, int, int]:
+    """What tells the open transaction of a producer in a partition from its next one."""
+    return holder.producer_id, holder.producer_epoch, holder.current_txn_start_offset
 
 
 def _stuck_row(place: Place, ends: Ends, holder: Any, owner: Any | None) -> Row:
