@@ -101,6 +101,17 @@ def test_it_is_forgotten_when_an_idle_producer_would_be(process: OneProcess) -> 
     assert producer.produce(TOPIC).error_code == 0
 
 
+def test_what_is_forgotten_makes_room_for_what_is_refused_later(process: OneProcess) -> None:
+    producer = producer_of(client_with_topic(process))
+    assert producer.produce(TOPIC).error_code == REFUSED
+    process.advance(IDLE_MS / 1000 + 1, step_s=1)
+    producer.sequences[TOPIC, 0] = 5
+    assert producer.produce(TOPIC).error_code == REFUSED
+    assert producer.add(TOPIC) == 0
+    producer.sequences[TOPIC, 0] = 6
+    assert producer.produce(TOPIC).error_code == OUT_OF_ORDER
+
+
 def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was refused first is forgotten first."""
     monkeypatch.setattr(refused_batches.RefusedBatches.__init__, "__defaults__", (2,))
@@ -116,6 +127,7 @@ def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_nobody_knows_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be it refused by the machine, or for its size before that."""
     monkeypatch.setattr(refused_batches.RefusedBatches.__init__, "__defaults__", (1,))
     with one_process() as process:
         process.let_go()
@@ -125,5 +137,6 @@ def test_who_nobody_knows_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None
         stranger = producer_of(client, "other")
         stranger.producer_id += 1_000
         assert stranger.produce(TOPIC).error_code == ErrorCode.INVALID_PRODUCER_ID_MAPPING
+        assert stranger.produce(TOPIC, [b"x" * 2_000_000]).error_code == ErrorCode.MESSAGE_TOO_LARGE
         assert producer.add(TOPIC) == 0
         assert producer.produce(TOPIC).error_code == OUT_OF_ORDER

@@ -164,6 +164,34 @@ def test_a_refusal_for_its_content_keeps_later_ones_out_too(
     assert [producer.produce(topic).error_code for _ in range(2)] == [0, 0]
 
 
+@pytest.mark.parametrize("topic_configs", [{"max.message.bytes": "1000"}, {"cleanup.policy": "compact"}])
+def test_a_refusal_for_its_size_or_keys_keeps_later_ones_out_too(
+    connection: RawConnection, make_topic: MakeTopic, unique_name: str, topic_configs: dict[str, str]
+) -> None:
+    """Of a batch that is too large clients send the records again, in smaller ones of the same sequences."""
+    topic = make_topic(**topic_configs)
+    producer = TransactionalProducer(connection, unique_name)
+    assert producer.add(topic) == 0
+
+    def send(records: list[bytes], sequence: int, key: bytes | None = None) -> int:
+        made = batch(
+            records,
+            producer_id=producer.producer_id,
+            epoch=producer.epoch,
+            sequence=sequence,
+            transactional=True,
+            key=key,
+        )
+        return int(produce(connection, topic, made, transactional_id=unique_name).error_code)
+
+    refused = send([b"x" * 900] * 2, 0)
+    assert refused in (ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.INVALID_RECORD)
+    assert send([b"later"], 2, key=b"k") == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert log_end_offset(connection, topic) == 0
+    parts = [send([b"part"], sequence, key=b"k") for sequence in range(3)]
+    assert parts == [0, 0, 0]
+
+
 def test_a_refused_batch_keeps_nobody_out_of_another_partition_or_a_later_epoch(
     connection: RawConnection, make_topic: MakeTopic, unique_name: str
 ) -> None:

@@ -4,9 +4,10 @@ A partition that doesn't know a producer takes any sequence as its first. So whe
 batches in flight is refused and those behind it are not (its partition was added in between, there is room
 again), the second would become the first, and the refused one could never be stored (KAFKA-14904). In
 second-generation transactions the first sequence is 0, and nothing needs to be remembered; of a producer
-without transactions only what was refused for want of room is sent again. Soft state, as Kafka's
-VerificationStateEntry is: a refusal leaves no event, and who restarts has forgotten. It only ever refuses,
-with an error upon which a client sends the earlier batch again. It must not know what a refusal was for.
+without transactions only what was refused for want of room counts. (What was too large some clients send
+again in parts, others go on without it and would be kept out.) Soft state, as Kafka's VerificationStateEntry
+is: a refusal leaves no event, and who restarts has forgotten. It only ever refuses, with an error upon which
+a client sends the earlier batch again. It must not know what a refusal was for.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ class RefusedBatches:
     def _expecting(self, batch: ProduceBatch) -> ProduceBatch:
         header = batch.header
         refused = self._refused.get(((batch.topic_id, batch.partition), header.producer_id))
-        if refused is None or refused.epoch != header.producer_epoch:
-            return batch
-        if self._age_ms() - refused.age_ms >= self._kept_ms():
+        if refused is None or refused.epoch != header.producer_epoch or self._is_forgotten(refused):
             return batch
         return batch._replace(first_sequence_max=refused.base_sequence)
+
+    def _is_forgotten(self, refused: Refused) -> bool:
+        return self._age_ms() - refused.age_ms >= self._kept_ms()
 
     def decided(self, batches: Sequence[ProduceBatch], results: Sequence[ProduceResult]) -> None:
         """What became of these: one that is stored keeps nobody out any more."""
@@ -80,7 +82,8 @@ class RefusedBatches:
         key = ((batch.topic_id, batch.partition), header.producer_id)
         known = self._refused.get(key)
         if known is not None:
-            if (header.producer_epoch, -header.base_sequence) <= (known.epoch, -known.base_sequence):
+            is_later = (header.producer_epoch, -header.base_sequence) <= (known.epoch, -known.base_sequence)
+            if is_later and not self._is_forgotten(known):
                 return
             del self._refused[key]
         elif len(self._refused) >= self._entries_max:

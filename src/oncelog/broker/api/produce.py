@@ -35,7 +35,7 @@ from oncelog.wire.messages.produce import (
     TopicProduceData,
     TopicProduceResponse,
 )
-from oncelog.wire.records import HEADER_SIZE
+from oncelog.wire.records import HEADER_SIZE, parse_batch_header
 
 API = Api(request=ProduceRequest, response=ProduceResponse, advertised_min=0)
 
@@ -101,6 +101,7 @@ def handle(context: Context, request: ProduceRequest) -> ProduceResponse | Unpre
             if is_nearly_full:
                 checked = _without_room(context, request, checked)
             if isinstance(checked, Refused):
+                _keep_later_ones_out(context, request, topic, partition_data)
                 places.append(_Place(topic_data, partition_data.index, checked, -1))
                 continue
             places.append(_Place(topic_data, partition_data.index, None, len(commands)))
@@ -172,6 +173,27 @@ def _without_room(context: Context, request: ProduceRequest, checked: ProduceBat
     if isinstance(checked, ProduceBatch) and _may_begin_anywhere(context, request):
         context.broker.refused_batches.refused(checked)
     return Refused(ErrorCode.NOT_ENOUGH_REPLICAS, "the broker's disk is nearly full")
+
+
+def _keep_later_ones_out(
+    context: Context, request: ProduceRequest, topic: Topic | None, partition_data: PartitionProduceData
+) -> None:
+    """A batch whose structure or keys are refused is refused like any other of its transaction.
+
+    Its header may be damaged, so it must name the producer that the transactional id has.
+    """
+    records = partition_data.records
+    if request.transactional_id is None or topic is None or not _may_begin_anywhere(context, request):
+        return
+    if records is None or len(records) < HEADER_SIZE:
+        return
+    header = parse_batch_header(records)
+    transaction = context.broker.state.transactions.get(request.transactional_id)
+    if transaction is None or not header.is_transactional or header.base_sequence < 0:
+        return
+    if (header.producer_id, header.producer_epoch) == (transaction.producer_id, transaction.producer_epoch):
+        batch = ProduceBatch(topic.id, partition_data.index, header, header.size)
+        context.broker.refused_batches.refused(batch)
 
 
 def _topic(context: Context, topic_data: TopicProduceData) -> Topic | None:
