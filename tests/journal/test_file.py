@@ -162,8 +162,7 @@ def test_replay_tells_its_progress() -> None:
     total, seen = journal.size_bytes, []
     for _ in journal.replay():
         seen.append(journal.replayed_bytes)
-    assert seen == sorted(seen)
-    assert len(set(seen)) > 2
+    assert seen == sorted(set(seen)), "each entry is told, however many of them are read at once"
     assert journal.replayed_bytes <= total
 
 

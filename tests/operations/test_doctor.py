@@ -106,9 +106,25 @@ def test_measuring_syncs_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there_yet_is_judged_by_where_it_would_be(tmp_path: Path) -> None:
-    (found, *_) = doctor.examine(tmp_path / "not" / "there")
+    (found, *_) = doctor.examine(tmp_path / "not there")
     assert found == next(doctor.examine(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_serve_would_not_make_is_unfit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", str(tmp_path / "not" / "there")]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith(
+        f"unfit     directory   {tmp_path}/not is not there; serve makes the last directory"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_without_a_name_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", ""]) == 2
+    assert "name the directory" in capsys.readouterr().err
 
 
 def test_one_unfit_thing_is_exit_code_1(

@@ -62,6 +62,8 @@ class Finding(NamedTuple):
 
 def run(directory: str, output_format: str, write: Callable[[str], object]) -> int:
     """Examine, write what was found, and return the exit code. Raises UsageError."""
+    if not directory:
+        raise UsageError("name the directory that the log is to be kept in")
     if os.path.lexists(directory) and not os.path.isdir(directory):
         raise UsageError(f"{directory} is no directory")
     findings = list(examine(Path(directory)))
@@ -76,6 +78,12 @@ def examine(directory: Path) -> Iterator[Finding]:
     while not place.is_dir() and place != place.parent:
         place = place.parent
     options = Options(data=str(directory))
+    above = directory.absolute().parent
+    if not above.is_dir():
+        text = (
+            f"{above} is not there; serve makes the last directory of a path and none above it: make it first"
+        )
+        yield Finding("directory", Verdict.UNFIT, text, {})
     yield filesystem(place, _mountinfo())
     yield syncs(place)
     yield open_files(process.open_files(), options.max_connections)

@@ -122,7 +122,6 @@ class Replay:
             if at + BLOCK_BYTES > filled:
                 start, at = address, 0
                 filled = handle.read_into(view, start)
-                self.replayed_bytes = bytes_before + address
                 if filled < header_bytes:
                     self._stop_reason = "the file ends there"
                     break
@@ -171,6 +170,7 @@ class Replay:
             expected += 1
             last_crc = crc
             address += (total_bytes + BLOCK_BYTES - 1) // BLOCK_BYTES * BLOCK_BYTES
+            self.replayed_bytes = bytes_before + address
             yield ReplayedEntry(position, wall_ms, age_ms, events, payload_length)
         self.replayed_bytes = bytes_before + size_bytes
         self.next_position, self.last_crc = expected, last_crc
