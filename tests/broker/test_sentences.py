@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.broker.breakages import TESTS, all_breakages
+from tests.broker.breakages import ROOT, TESTS, all_breakages
 
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 
@@ -33,3 +33,9 @@ def test_each_sentence_has_a_test_of_its_number() -> None:
 def test_each_sentence_can_be_broken() -> None:
     """`make breakages` sees that it is noticed."""
     assert {breakage.sentence for breakage in all_breakages()} == set(sentences())
+
+
+def test_each_breakage_fits_the_code() -> None:
+    for each in all_breakages():
+        found = (ROOT / "src/oncelog" / each.file).read_text().count(each.old)
+        assert found == 1, f"the text of {each.sentence}, {each.what!r}, is {found} times in {each.file}"

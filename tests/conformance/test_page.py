@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conformance.breakages import all_breakages
-from tests.conformance.page import NUMBERS, PAGE, TESTED, problems, rows
+from tests.conformance.page import NUMBERS, PAGE, ROOT, TESTED, problems, rows
 
 BREAKAGES_MIN = 60
 
@@ -84,6 +84,12 @@ def test_breakages_are_of_behaviours_that_are_held_and_spread_over_all_sections(
     assert len(starts) == len("ABCDEFGHIJ")
     broken = {bisect_right(starts, each.behaviour) for each in breakages}
     assert broken == set(range(1, len(starts) + 1))
+
+
+def test_each_breakage_fits_the_code() -> None:
+    for each in all_breakages():
+        found = (ROOT / "src/oncelog" / each.file).read_text().count(each.old)
+        assert found == 1, f"the text of {each.behaviour}, {each.what!r}, is {found} times in {each.file}"
 
 
 def sections(text: str) -> list[str]:
