@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count, islice
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import batches_in, fetch_request
 
 OFFSETS, TRANSACTIONS = "__consumer_offsets", "__transaction_state"
+NAMES_OF_SAME_PARTITION = (name for n in count() if partition_of(name := f"other-{n}") == partition_of(GROUP))
+SAME_PARTITION, OTHER_OF_SAME_PARTITION = islice(NAMES_OF_SAME_PARTITION, 2)
 
 
 @pytest.fixture
@@ -71,6 +74,21 @@ def test_a_commit_that_is_not_durable_is_not_shown(at: World) -> None:
     at.process.let_go()
     assert len(at.client.answers()) == 1
     assert offsets_told(reader) == (2, [4])
+
+
+def test_a_reader_that_passes_over_what_a_crash_brings_back_is_not_answered_before(at: World) -> None:
+    """Its older record is gone, others lie behind it: told of those, a reader would never see it again."""
+    reader = at.process.connect()
+    assert at.client.call(offset_commit(SAME_PARTITION, 9), 7)
+    assert offsets_told(reader) == (2, [3, 9])
+    at.process.journal.hold()
+    at.client.send(offset_commit(GROUP, 4), 7)
+    assert at.client.answers() == []
+    reader.send(fetch_request(OFFSETS, 0, partition=partition_of(GROUP)), 12)
+    assert reader.answers() == []
+    restarted = at.process.restarted()
+    assert offsets_told(restarted.connect()) == (2, [3, 9])
+    restarted.close()
 
 
 def test_entries_on_their_way_are_shown_one_by_one(at: World) -> None:
@@ -238,6 +256,30 @@ def test_the_search_by_time_goes_on_while_others_commit(
         (answer,) = seeker.answers()
         found.append(answer.topics[0].partitions[0])
     assert [(each.offset, each.timestamp) for each in found] == [(7, times[-1]), (4, times[3]), (-1, -1)]
+
+
+def test_a_search_that_passes_over_what_a_crash_brings_back_is_not_answered_before(
+    at: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oncelog.broker.api.list_offsets.STEP_RECORDS", 1)
+    at.process.advance(1)
+    sought_ms = at.process.clock.wall_ms()
+    for name in (SAME_PARTITION, OTHER_OF_SAME_PARTITION):
+        at.client.call(offset_commit(name, 1), 7)
+    at.process.journal.hold()
+    seeker = at.process.connect()
+    search = seeker.encode(list_offsets(sought_ms, partition=partition_of(GROUP), topic=OFFSETS), 7)
+    change = at.client.encode(offset_commit(SAME_PARTITION, 2), 7)
+
+    def ask() -> None:
+        seeker.transport.protocol.data_received(search)
+        at.client.transport.protocol.data_received(change)
+
+    at.process.within(ask)
+    assert seeker.answers() == []
+    at.process.let_go()
+    (answer,) = seeker.answers()
+    assert answer.topics[0].partitions[0].offset == 2
 
 
 # -- what is forgotten in time --

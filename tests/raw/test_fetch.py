@@ -268,6 +268,23 @@ def test_an_interleaved_abort_is_listed_with_its_first_offset(
     assert log_end_offset(connection, topic) == 6
 
 
+@pytest.mark.parametrize("version", EVERY_VERSION)
+def test_who_reads_uncommitted_gets_aborted_records_and_no_list(
+    connection: RawConnection, make_topic: MakeTopic, unique_name: str, version: int
+) -> None:
+    topic = make_topic()
+    producer = TransactionalProducer(connection, unique_name)
+    producer.add(topic)
+    producer.produce(topic)
+    producer.end(False, version=3)
+    wait_for(lambda: last_stable_offset(connection, topic) == 2, "the marker")
+    producer.add(topic)
+    producer.produce(topic)
+    answer = fetch(connection, topic, version=version)
+    assert values_in(answer.records) == [0, 1, 2]
+    assert answer.aborted_transactions is None
+
+
 def test_a_reader_that_waited_learns_of_the_abort(
     open_connection: OpenConnection, make_topic: MakeTopic, unique_name: str
 ) -> None:

@@ -218,6 +218,10 @@ def _take_internal_records(
     if len(records) > bytes_max and not may_exceed:
         return 0
     part.internal_records = records
+    if count:
+        # Records before these may be gone by a change that is not durable yet, and a crash would bring them
+        # back behind a reader who was told of these.
+        plan.looked_at_machine = True
     plan.internal_records += count
     plan.internal_bytes += len(records)
     return len(records)

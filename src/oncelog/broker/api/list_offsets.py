@@ -85,6 +85,7 @@ def handle(
     context: Context, request: ListOffsetsRequest, respond: Callable[[ListOffsetsResponse, int], None]
 ) -> None:
     """Answer from the state what it knows; read batches for the rest, once they can be read."""
+    engine = context.broker.engine
     response = ListOffsetsResponse(topics=[])
     lookups: list[_Lookup] = []
     internal_lookups: list[_InternalLookup] = []
@@ -116,11 +117,14 @@ def handle(
             for topic_response in response.topics:
                 for partition_response in topic_response.partitions:
                     partition_response.leader_epoch = -1
+        if internal_lookups:
+            # A record may have been passed over because its key has changed during the search.
+            respond(response, engine.stamp())
+            return
         respond(response, position)
 
     search = _Search(context, lookups, internal_lookups, finish)
     context.connection.on_close = search.cancel
-    engine = context.broker.engine
     # What is told is told of now, however long the search takes.
     position = engine.stamp()
     if any(lookup.extent.position > engine.durable_position for lookup in lookups):
