@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from oncelog.testing import cluster
 from tests.support.fixtures import Broker
 
 pytest_plugins = "pytester"
@@ -157,6 +158,27 @@ def test_a_cluster_that_is_not_there_is_told(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-k", "named", *NO_CACHE)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["no cluster is named; do so with --oncelog-bootstrap HOST:PORT"])
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "address"),
+    [
+        ("kafka.example", ("kafka.example", 9092)),
+        ("one:1, two:2", ("one", 1)),
+        ("[::1]", ("::1", 9092)),
+        ("[::1]:5", ("::1", 5)),
+    ],
+)
+def test_a_cluster_is_named_as_clients_have_it(bootstrap: str, address: tuple[str, int]) -> None:
+    assert cluster._address(bootstrap) == address
+
+
+@pytest.mark.parametrize("partitions", ["many", "0", "-1"])
+def test_what_is_no_number_of_partitions_is_told(pytester: pytest.Pytester, partitions: str) -> None:
+    pytester.makepyfile("def test_it(oncelog_topic): pass")
+    result = pytester.runpytest_subprocess(f"--oncelog-partitions={partitions}", *NO_CACHE)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"oncelog_partitions: '{partitions}' is no number of partitions"])
 
 
 def test_the_broker_is_imported_as_it_is_and_pytest_goes_on_rewriting(pytester: pytest.Pytester) -> None:

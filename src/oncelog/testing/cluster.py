@@ -10,6 +10,7 @@ import time
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
+from oncelog.broker.options import parse_address
 from oncelog.wire import frames
 from oncelog.wire.definition import Message
 from oncelog.wire.errors import ErrorCode
@@ -28,6 +29,7 @@ PAUSE_S = 0.02
 CREATE_TOPICS_VERSION, DELETE_TOPICS_VERSION, METADATA_VERSION = 5, 4, 9
 """All that Apache Kafka 2.4 knows and 4.x still does; a later one would gain nothing here."""
 BROKERS_DEFAULT = -1
+KAFKA_PORT = 9092
 
 R = TypeVar("R", bound=Message)
 
@@ -44,9 +46,8 @@ class Cluster(NamedTuple):
 
 class _Connection:
     def __init__(self, bootstrap: str) -> None:
-        host, _, port = bootstrap.split(",")[0].rpartition(":")
         try:
-            self._socket = socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S)
+            self._socket = socket.create_connection(_address(bootstrap), TIMEOUT_S)
         except (OSError, ValueError) as error:
             raise ClusterError(f"cannot connect to {bootstrap}: {error}") from error
         self._stream = self._socket.makefile("rb")
@@ -69,6 +70,14 @@ class _Connection:
         _, answer = frames.decode_response(response, frame, version)
         assert isinstance(answer, response)
         return answer
+
+
+def _address(bootstrap: str) -> tuple[str, int]:
+    """The first of the addresses. Without a port it is Kafka's, as clients have it. Raises ValueError."""
+    first = bootstrap.split(",")[0].strip()
+    has_port = ":" in first.rpartition("]")[2]
+    found = parse_address(first if has_port else f"{first}:{KAFKA_PORT}")
+    return found.host, found.port
 
 
 def create_topic(bootstrap: str, name: str, partitions: int, configs: dict[str, str]) -> None:

@@ -95,7 +95,7 @@ def topic(
 
         bootstrap = request.getfixturevalue(broker_fixture).bootstrap
         name = _topic_name(request.node.name)
-        count = partitions or int(setting(request.config, "partitions"))
+        count = partitions or _partitions(setting(request.config, "partitions"))
         create_topic(bootstrap, name, count, dict(configs or {}))
         yield name
         delete_topic(bootstrap, name)
@@ -128,6 +128,12 @@ def _cluster(bootstrap: str, topics: Mapping[str, int]) -> Cluster:
     for name, partitions in topics.items():
         ensure_topic(bootstrap, name, partitions)
     return Cluster(bootstrap)
+
+
+def _partitions(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        pytest.fail(f"oncelog_partitions: {text!r} is no number of partitions", pytrace=False)
+    return int(text)
 
 
 def _topic_name(test_name: str) -> str:
