@@ -20,8 +20,8 @@ from oncelog.journal import (
     Written,
 )
 
-ENTRY_OVERHEAD_BYTES = 200
-"""What an entry costs in memory besides its bytes."""
+ENTRY_OVERHEAD_BYTES = 450
+"""What an entry costs in memory besides its bytes: here, in the cache and in the machine's extents."""
 
 
 class MemoryJournal:
