@@ -156,10 +156,16 @@ def metadata(*names: str, may_create: bool = False) -> MetadataRequest:
 
 
 def offset_commit(
-    group_id: str, offset: int, *, generation: int = -1, member_id: str = "", topic: str = TOPIC
+    group_id: str,
+    offset: int,
+    *,
+    generation: int = -1,
+    member_id: str = "",
+    topic: str = TOPIC,
+    metadata: str = "",
 ) -> OffsetCommitRequest:
     partition = OffsetCommitRequestPartition(
-        partition_index=0, committed_offset=offset, committed_metadata=""
+        partition_index=0, committed_offset=offset, committed_metadata=metadata
     )
     return OffsetCommitRequest(
         group_id=group_id,

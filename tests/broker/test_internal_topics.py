@@ -232,6 +232,34 @@ def test_one_answer_has_only_so_much_of_all_partitions(
     assert records < 20
 
 
+def test_one_answer_encodes_only_so_much_in_vain(at: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that don't fit behind what is there already are encoded before that can be known."""
+    by_partition = {partition_of(name): name for name in (f"group-{number}" for number in range(500))}
+    small, *large = (by_partition[partition] for partition in range(PARTITIONS))
+    at.client.call(offset_commit(small, 1), 7)
+    for name in large:
+        at.client.call(offset_commit(name, 1, metadata="m" * 1000), 7)
+    encoded: list[int] = []
+
+    def batch_from(*args: Any, **named: Any) -> tuple[bytes, int]:
+        batch, count = real_batch_from(*args, **named)
+        encoded.append(len(batch))
+        return batch, count
+
+    real_batch_from = internal_records.batch_from
+    monkeypatch.setattr(internal_records, "batch_from", batch_from)
+    monkeypatch.setattr(internal_records, "BYTES_PER_FETCH_MAX", 700)
+    request = fetch_request(OFFSETS, 0)
+    request.topics[0].partitions = [
+        FetchPartition(partition=partition, fetch_offset=0, partition_max_bytes=100_000)
+        for partition in range(PARTITIONS)
+    ]
+    answers = at.process.connect().call(request, 12).responses[0].partitions
+    assert [each.partition_index for each in answers if each.records] == [0]
+    assert encoded[0] < 700 < encoded[1]
+    assert len(encoded) == 2
+
+
 @pytest.mark.parametrize("step", [1, 2, 5000])
 def test_the_search_by_time_goes_on_while_others_commit(
     at: World, monkeypatch: pytest.MonkeyPatch, step: int

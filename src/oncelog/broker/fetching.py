@@ -76,8 +76,9 @@ class PartitionPlan:
 class FetchPlan:
     """The plan of one fetch over all its partitions, as of one moment.
 
-    internal_records, internal_bytes: how much of internal topics it has. One record is reason enough to
-    answer, be it small: to count the bytes that there are, all would have to be encoded.
+    internal_records: how many of internal topics it has; internal_bytes: how much was encoded for it. One
+    record is reason enough to answer, be it small: to count the bytes that there are, all would have to be
+    encoded.
     """
 
     __slots__ = (
@@ -215,6 +216,8 @@ def _take_internal_records(
         bytes_max=bytes_max,
         records_max=records_max,
     )
+    # What turns out too large has taken its time, too: a record may have megabytes, in many partitions.
+    plan.internal_bytes += len(records)
     if len(records) > bytes_max and not may_exceed:
         return 0
     part.internal_records = records
@@ -223,7 +226,6 @@ def _take_internal_records(
         # back behind a reader who was told of these.
         plan.looked_at_machine = True
     plan.internal_records += count
-    plan.internal_bytes += len(records)
     return len(records)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+COLUMN_CHARACTERS_MAX = 100
+"""What is longer sticks out: a client may choose a name of 32,767 bytes, and padding is for every row."""
+
 
 def as_time(milliseconds: int) -> str | None:
     """A moment in UTC; None where there is none, or none that a calendar has."""
@@ -24,7 +27,9 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [[name.upper() for name in names]]
     lines += [[_cell(row.get(name)) for name in names] for row in rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    widths = [
+        min(max(len(line[column]) for line in lines), COLUMN_CHARACTERS_MAX) for column in range(len(names))
+    ]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
