@@ -188,12 +188,13 @@ class Broker:
 
         return self._call(run)
 
-    def without_faults(self) -> None:
-        """Forget all faults. Raises BrokerFailed."""
+    def without_faults(self, job: Callable[[Faults], bool] = lambda _: True) -> None:
+        """Forget all faults, unless `job`, run in the broker's thread, says no. Raises BrokerFailed."""
 
         async def forget() -> None:
             assert self._core is not None
-            self._core.faults = None
+            if self._core.faults is not None and job(self._core.faults):
+                self._core.faults = None
 
         self._call(forget)
 

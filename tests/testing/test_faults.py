@@ -332,6 +332,24 @@ def test_faults_outlive_a_crash_and_a_restore() -> None:
         connection.close()
 
 
+def test_what_one_forgets_another_keeps() -> None:
+    with oncelog.Broker(topics=["t"]) as broker:
+        one, other = Faults(broker), Faults(broker)
+        other.refuse("Produce", error="KAFKA_STORAGE_ERROR")
+        other.crash(at_position=broker.journal_position + 1)
+        refused = one.refuse("Produce", error="NOT_ENOUGH_REPLICAS")
+        other.clear()
+        connection = RawConnection(broker.bootstrap)
+        assert produce(connection, "t", batch()).error_code == ErrorCode.NOT_ENOUGH_REPLICAS
+        assert refused.has_happened
+        assert produce(connection, "t", batch()).error_code == 0, "it did not crash"
+        delayed = one.delay("Produce", ms=60_000)
+        one.clear()
+        assert produce(connection, "t", batch()).error_code == 0
+        assert not delayed.has_happened
+        connection.close()
+
+
 def test_what_may_have_been_acknowledged_cannot_be_lost(oncelog_broker: oncelog.Broker) -> None:
     with pytest.raises(UsageError, match="is synced and may have been acknowledged"):
         Faults(oncelog_broker).crash(at_position=oncelog_broker.journal_position)

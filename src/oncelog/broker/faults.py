@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from oncelog.broker.refusals import refusal
 from oncelog.broker.registry import Route, handle_at_once
@@ -251,9 +251,13 @@ class Fault:
 
 
 class Faults:
-    """The faults of one broker. To be used in the broker's thread."""
+    """The faults of one broker. To be used in the broker's thread.
+
+    askers: whoever asks for faults here; what one forgets, others keep.
+    """
 
     def __init__(self) -> None:
+        self.askers: WeakSet[object] = WeakSet()
         self._faults: list[Fault] = []
         self._crash: tuple[int, Callable[[], None]] | None = None
         self._client_ids: WeakKeyDictionary[Connection, str | None] = WeakKeyDictionary()
@@ -268,6 +272,11 @@ class Faults:
     def crash_at(self, position: int, crash: Callable[[], None]) -> None:
         """Crash when that journal position is durable, before any answer of it has left."""
         self._crash = (position, crash)
+
+    def no_crash(self, crash: Callable[[], None] | None) -> None:
+        """Do not, where it is that one which was asked for last."""
+        if self._crash is not None and self._crash[1] is crash:
+            self._crash = None
 
     def cut(self, client_id: str | None) -> int:
         """Close the connections on which a client of that id has asked anything (None: any); how many."""

@@ -13,13 +13,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypedDict, Unpack
+from functools import partial
+from typing import TypedDict, TypeVar, Unpack
 
 from oncelog.broker import faults as effects
 from oncelog.broker.options import UsageError, suggestion
 from oncelog.broker.registry import Registry
 from oncelog.embedded import Broker
 from oncelog.wire.errors import ErrorCode
+
+T = TypeVar("T")
 
 WAIT_TIMEOUT_S = 10.0
 
@@ -96,8 +99,10 @@ class Faults:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._handles: list[FaultHandle] = []
+        self._asked: list[effects.Fault] = []
+        self._crash: Callable[[], None] | None = None
         self._keys = {route.name: key for key, route in Registry.load().routes.items()}
-        broker.with_faults(lambda _: None)
+        self._change(lambda _: None)
 
     # --- what becomes of a request ---
 
@@ -197,7 +202,7 @@ class Faults:
         handle = self._handle(
             FaultHandle(f"the connections of {_one('client', client_id)} were to be cut, and there were none")
         )
-        if self._broker.with_faults(lambda faults: faults.cut(client_id)):
+        if self._change(lambda faults: faults.cut(client_id)):
             handle._happened()
         return handle
 
@@ -220,9 +225,8 @@ class Faults:
                 f"{now_at}); a crash loses nothing of that, snapshot and restore of the broker do"
             )
         handle = FaultHandle(f"the broker was to crash at journal position {at_position}")
-        self._broker.with_faults(
-            lambda faults: faults.crash_at(at_position, lambda: self._broker.crash_now(handle._happened))
-        )
+        self._crash = crash = partial(self._broker.crash_now, handle._happened)
+        self._change(lambda faults: faults.crash_at(at_position, crash))
         return self._handle(handle)
 
     # --- the end ---
@@ -232,9 +236,25 @@ class Faults:
         return [handle.sentence for handle in self._handles if not handle.has_happened]
 
     def clear(self) -> None:
-        """Forget all faults; requests are as usual from now on."""
+        """Forget these faults; requests are as usual from now on, but for other Faults of the broker."""
         self._handles.clear()
-        self._broker.without_faults()
+        self._broker.without_faults(self._forget)
+
+    def _forget(self, faults: effects.Faults) -> bool:
+        """In the broker's thread. Whether nobody else asks for any."""
+        for fault in self._asked:
+            faults.remove(fault)
+        self._asked.clear()
+        faults.no_crash(self._crash)
+        faults.askers.discard(self)
+        return not faults.askers
+
+    def _change(self, job: Callable[[effects.Faults], T]) -> T:
+        def run(faults: effects.Faults) -> T:
+            faults.askers.add(self)
+            return job(faults)
+
+        return self._broker.with_faults(run)
 
     def _match(self, api: str, which: Which) -> effects.Match:
         if api not in self._keys:
@@ -260,7 +280,8 @@ class Faults:
         on_happened = handle._happened if crash is None else lambda: None
         fault = effects.Fault(match, effect, nth=nth, times=times, on_happened=on_happened)
         handle._matched = lambda: fault.matched
-        self._broker.with_faults(lambda faults: faults.add(fault))
+        self._asked.append(fault)
+        self._change(lambda faults: faults.add(fault))
         return self._handle(handle)
 
     def _handle(self, handle: FaultHandle) -> FaultHandle:
