@@ -12,7 +12,7 @@ import pytest
 from oncelog.broker import refused_batches
 from oncelog.wire.errors import ErrorCode
 from tests.broker.test_housekeeping import client_with_topic
-from tests.support.batches import batch
+from tests.support.batches import SEQUENCE_MAX, batch
 from tests.support.one_process import Client, OneProcess, one_process
 from tests.support.speaking import TransactionalProducer, idempotent_producer, produce
 
@@ -61,6 +61,22 @@ def test_a_full_disk_keeps_the_order_of_an_idempotent_producer(process: OneProce
 
     process.broker.disk_space.is_nearly_full = True
     assert send(batches[0]) == ErrorCode.NOT_ENOUGH_REPLICAS
+    process.broker.disk_space.is_nearly_full = False
+    assert send(batches[1]) == OUT_OF_ORDER
+    assert [send(records) for records in batches] == [0, 0]
+
+
+def test_sequences_that_begin_anew_come_after_the_largest(process: OneProcess) -> None:
+    """A forgotten producer may be that far: what was refused first is not the lowest number then."""
+    client = client_with_topic(process)
+    producer = idempotent_producer(client)  # type: ignore[arg-type]
+    batches = [batch(producer_id=producer, epoch=0, sequence=sequence) for sequence in (SEQUENCE_MAX, 0)]
+
+    def send(records: bytes) -> int:
+        return int(produce(client, TOPIC, records).error_code)  # type: ignore[arg-type]
+
+    process.broker.disk_space.is_nearly_full = True
+    assert [send(records) for records in batches] == [ErrorCode.NOT_ENOUGH_REPLICAS] * 2
     process.broker.disk_space.is_nearly_full = False
     assert send(batches[1]) == OUT_OF_ORDER
     assert [send(records) for records in batches] == [0, 0]

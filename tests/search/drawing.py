@@ -197,7 +197,11 @@ class Drawer:
         if window is None or not window.batches or window.epoch != epoch:
             start = 0 if chance < 0.85 else self._of((1, -1, 7, SEQUENCES - 1, SEQUENCES - 2))
             drawn = batch(place, pid, epoch, start, count, transactional)
-            return drawn if chance < 0.9 else drawn._replace(first_sequence_max=self._of((0, 1, 2)))
+            return (
+                drawn
+                if chance < 0.9
+                else drawn._replace(first_sequence_max=self._of((0, 1, 2, SEQUENCES - 1)))
+            )
         following = (window.batches[-1][1] + 1) % SEQUENCES
         if chance < 0.7 or chance >= 0.96:
             return batch(place, pid, epoch, following, count, transactional)

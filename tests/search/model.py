@@ -264,8 +264,9 @@ class Model:
         last = (first + count - 1) % SEQUENCES
         adds = in_txn and command.version >= FIRST_ADDING_PRODUCE and pid not in log.open
         error, original = self._place(window, epoch, first, last, count, must_start_at_zero=adds)
-        if not error and window is None and first > one.first_sequence_max:
-            error = OUT_OF_ORDER
+        if not error and window is None and one.first_sequence_max >= 0:
+            ahead = (first - one.first_sequence_max) % SEQUENCES
+            error = OUT_OF_ORDER if 0 < ahead <= SEQUENCES // 2 else NONE
         if error or original >= 0:
             return error, original, False
         if pid in log.open and not in_txn:

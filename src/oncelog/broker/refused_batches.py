@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from oncelog.machine.commands import ProduceBatch, ProduceResult
+from oncelog.machine.producer_window import is_after
 from oncelog.machine.state import State, TopicPartition
 from oncelog.wire.errors import ErrorCode
+from oncelog.wire.records import BatchHeader
 
 ENTRIES_MAX = 10_000
 """Producers in partitions; the one whose batch was refused first is forgotten first, and loses this guard."""
@@ -82,14 +84,20 @@ class RefusedBatches:
         key = ((batch.topic_id, batch.partition), header.producer_id)
         known = self._refused.get(key)
         if known is not None:
-            is_later = (header.producer_epoch, -header.base_sequence) <= (known.epoch, -known.base_sequence)
-            if is_later and not self._is_forgotten(known):
+            if not self._is_forgotten(known) and not _comes_before(header, known):
                 return
             del self._refused[key]
         elif len(self._refused) >= self._entries_max:
             del self._refused[next(iter(self._refused))]
         self._refused[key] = Refused(header.producer_epoch, header.base_sequence, self._age_ms())
         assert len(self._refused) <= self._entries_max
+
+
+def _comes_before(header: BatchHeader, known: Refused) -> bool:
+    """Whether the batch, and not the one that is known, is the one to come first."""
+    if header.producer_epoch != known.epoch:
+        return header.producer_epoch > known.epoch
+    return is_after(known.base_sequence, header.base_sequence)
 
 
 def _comes_again(batch: ProduceBatch, error: ErrorCode) -> bool:

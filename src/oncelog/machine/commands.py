@@ -13,7 +13,7 @@ from oncelog.machine.group_state import Member
 from oncelog.wire.errors import ErrorCode
 from oncelog.wire.records import BatchHeader
 
-SEQUENCE_MAX = 2**31 - 1
+ANY_SEQUENCE = -1
 
 # --- producers and transactions ---
 
@@ -21,15 +21,15 @@ SEQUENCE_MAX = 2**31 - 1
 class ProduceBatch(NamedTuple):
     """One record batch of a Produce request: where it should go, its parsed header and its size in bytes.
 
-    first_sequence_max: what a partition may take as the first of a producer that it does not know; lower than
-    any where an earlier batch was refused (KAFKA-14904).
+    first_sequence_max: the last that a partition may take as the first of a producer that it does not know,
+    where an earlier batch was refused (KAFKA-14904).
     """
 
     topic_id: bytes
     partition: int
     header: BatchHeader
     size: int
-    first_sequence_max: int = SEQUENCE_MAX
+    first_sequence_max: int = ANY_SEQUENCE
 
 
 class Produce(NamedTuple):

@@ -75,6 +75,11 @@ def sequence_after(sequence: int, count: int) -> int:
     return (sequence + count) & _SEQUENCE_MASK
 
 
+def is_after(sequence: int, other: int) -> bool:
+    """Whether the sequence comes later than the other, as far as numbers on a circle tell."""
+    return 0 < (sequence - other) & _SEQUENCE_MASK <= RUN_MAX
+
+
 def is_next(window: bytes, epoch: int, base_sequence: int) -> bool:
     """Whether the batch goes on in the epoch; the short way to most of what `place` finds to be NEXT.
 

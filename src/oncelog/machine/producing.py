@@ -31,6 +31,7 @@ from oncelog.machine.producer_window import (
     OLD_EPOCH,
     OLDER_DUPLICATE,
     OUT_OF_ORDER,
+    is_after,
     place,
 )
 from oncelog.machine.state import Partition, State, Topic, TopicPartition, TransactionalId, TransactionState
@@ -317,7 +318,7 @@ def _sequence_refusal(
         starts_at_zero=is_transactional and command.version >= FIRST_VERSION_ADDING_PARTITIONS,
     )
     if placing is NEXT:
-        if window is None and base_sequence > batch.first_sequence_max:
+        if window is None and _is_kept_out(batch):
             return _refused(
                 ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
                 partition,
@@ -338,6 +339,12 @@ def _sequence_refusal(
     if placing is OUT_OF_ORDER:
         message = f"sequences {base_sequence} to {last_sequence} of producer {producer_id} are not the next"
     return _refused(SEQUENCE_ERRORS[placing], partition, message)
+
+
+def _is_kept_out(batch: ProduceBatch) -> bool:
+    """Whether one that was refused has to come first."""
+    first_max = batch.first_sequence_max
+    return first_max >= 0 and is_after(batch.header.base_sequence, first_max)
 
 
 def _refused(error: ErrorCode, partition: Partition | None, message: str | None = None) -> ProduceResult:
