@@ -182,6 +182,24 @@ def test_the_last_twenty_events_are_kept(machine: Machine) -> None:
     assert Lives.from_packed(lives.packed()).size_bytes == lives.size_bytes
 
 
+def test_the_newest_by_which_somebody_was_fenced_is_one_of_them(machine: Machine) -> None:
+    machine.producer()
+    for _ in range(2):
+        producer = machine.producer()
+        (*_, fencing) = life(machine)
+        assert fencing.fences
+        for _ in range(EVENTS_MAX + 5):
+            write(machine, producer, 0)
+            producer = commit(machine, producer)
+        first, *others = life(machine)
+        assert first == fencing._replace(gap_follows=True)
+        assert len(others) == EVENTS_MAX - 1
+        assert [each.after[1] for each in others][-1] == producer[1]
+        assert not any(each.fences or each.gap_follows for each in others)
+    lives = machine.state.lives
+    assert Lives.from_packed(lives.packed()).size_bytes == lives.size_bytes
+
+
 def test_of_many_partitions_and_groups_some_are_named_and_all_are_counted(machine: Machine) -> None:
     machine.add_topic(b"W" * 16, "wide", 5000)
     producer = machine.producer()

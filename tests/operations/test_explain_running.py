@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from oncelog.broker.admin import CONNECTIONS_MAX
+from oncelog.cli.explain import as_text
 from oncelog.cli.main import main
 from tests.support.raw import RawConnection
 from tests.support.server import ServerProcess
@@ -228,3 +229,16 @@ def test_a_flood_of_questions_leaves_the_broker_at_work(server: ServerProcess) -
     assert {answer.split(b"\r\n", 1)[0] for answer in whole} == {b"HTTP/1.1 200 OK"}
     assert all(json.loads(answer.split(b"\r\n\r\n", 1)[1]) for answer in whole)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("is_over", "sentence"),
+    [
+        (True, "producer 7 epoch 0 is refused since an event that is no longer kept"),
+        (False, "no event that is kept makes a request of producer 7 epoch 0 be refused"),
+    ],
+)
+def test_an_event_that_is_not_kept_is_no_absence_of_one(is_over: bool, sentence: str) -> None:
+    asked = {"producer_id": 7, "producer_epoch": 0, "is_over": is_over, "since": None}
+    told = {"transactional_id": "t", "is_complete": False, "life": [], "refused": [asked]}
+    assert as_text(told).splitlines()[-1] == sentence

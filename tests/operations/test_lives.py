@@ -90,7 +90,7 @@ def test_a_zombie_is_told_who_fenced_it_and_since_when(broker: Watched) -> None:
         assert refused["by"] == "oncelog-raw-tests at 127.0.0.1"
         assert refused["wall_ms"] - aborted["wall_ms"] >= 1000
     assert committed["took_ms"] >= 0
-    assert told["refused"] == [{**was, "since": aborted}]
+    assert told["refused"] == [{**was, "is_over": True, "since": aborted}]
     assert (told["is_complete"], told["state"]) == (True, "CompleteCommit")
 
 
@@ -106,7 +106,7 @@ def test_without_a_refusal_the_last_who_was_fenced_is_told_of(broker: Watched) -
     (refused,) = life(broker, query=f"{asked}{first.epoch}")["refused"]
     assert refused["since"] == told["life"][1]
     (refused,) = life(broker, query=f"{asked}{third.epoch}")["refused"]
-    assert refused["since"] is None
+    assert (refused["is_over"], refused["since"]) == (False, None)
 
 
 def test_an_event_that_is_no_longer_kept_is_not_guessed(broker: Watched) -> None:
@@ -119,7 +119,26 @@ def test_an_event_that_is_no_longer_kept_is_not_guessed(broker: Watched) -> None
         TransactionalProducer(connect(broker), NAME)
     told = life(broker, query=f"?producer_id={first.producer_id}&epoch=0")
     assert (told["is_complete"], len(told["life"])) == (False, 20)
-    assert told["refused"][0]["since"] is None
+    assert (told["refused"][0]["is_over"], told["refused"][0]["since"]) == (True, None)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_who_was_fenced_is_told_so_long_after(broker: Watched, version: int) -> None:
+    zombie = TransactionalProducer(connect(broker), NAME)
+    successor = TransactionalProducer(connect(broker), NAME)
+    (fencing,) = [each for each in life(broker)["life"] if "fenced" in each]
+    middle = successor.epoch + 5
+    for _ in range(30):
+        assert successor.produce(TOPIC, version=12).error_code == 0
+        assert successor.end(True, version=version).error_code == 0
+    assert zombie.end(True, version=5).error_code == FENCED
+    told = life(broker)
+    assert (told["is_complete"], len(told["life"])) == (False, 20 + 1)
+    since = told["refused"][0]["since"]
+    assert since == {**fencing, "gap_follows": True} == told["life"][0]
+    assert ["gap_follows" in each for each in told["life"][1:]] == [False] * 20
+    (asked,) = life(broker, query=f"?producer_id={zombie.producer_id}&epoch={middle}")["refused"]
+    assert (asked["is_over"], asked["since"]) == (version == 5, None), "what ended it lies in the gap"
 
 
 def test_refusals_stand_between_the_events_of_one_entry(broker: Watched) -> None:

@@ -72,9 +72,7 @@ def life_of(broker: Broker, name: str, asked_for: Producer | None = None) -> Tol
         "state": "Dead" if transaction is None else transaction.state.kafka_name,
         "is_complete": _is_complete(events),
         "life": whole,
-        "refused": [
-            {**_producer(each), "since": _since(events, life, each)} for each in dict.fromkeys(producers)
-        ],
+        "refused": [{**_producer(each), **_since(events, life, each)} for each in dict.fromkeys(producers)],
     }
 
 
@@ -121,19 +119,19 @@ def _is_before(refusal: Refusal, number: int, events: Sequence[LifeEvent]) -> bo
 # --- since when ---
 
 
-def _since(events: Sequence[LifeEvent], life: Sequence[Told], producer: Producer) -> Told | None:
-    """The event that ended the time of this producer; None where none did, or none that is kept."""
-    if not events:
-        return None
+def _since(events: Sequence[LifeEvent], life: Sequence[Told], producer: Producer) -> Told:
+    """Whether the time of this producer is over, and the event that ended it; None where that is not kept."""
     has_held = False
-    for number, (producer_id, epoch) in enumerate([events[0].before, *(each.after for each in events)]):
-        is_over = has_held
-        if producer_id == producer[0]:
-            is_over = epoch > producer[1]
-            has_held = has_held or epoch >= producer[1]
-        if is_over:
-            return life[number - 1] if number else None
-    return None
+    for event, told in zip(events, life, strict=True):
+        # What an event found is what the one before it left, unless others between them are not kept.
+        for (producer_id, epoch), since in ((event.before, None), (event.after, told)):
+            is_over = has_held
+            if producer_id == producer[0]:
+                is_over = epoch > producer[1]
+                has_held = has_held or epoch >= producer[1]
+            if is_over:
+                return {"is_over": True, "since": since}
+    return {"is_over": False, "since": None}
 
 
 # --- events and refusals ---
@@ -152,6 +150,8 @@ def _event(state: State, event: LifeEvent) -> Told:
     }
     if event.fences:
         told["fenced"] = _producer(event.before)
+    if event.gap_follows:
+        told["gap_follows"] = True
     if event.kind is Kind.EXPIRED:
         told["ended_by"] = EXPIRED_BY
         return told

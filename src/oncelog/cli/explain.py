@@ -283,6 +283,8 @@ def _sentences(facts: Told) -> Iterator[str]:
     for each in facts.get("groups", ()):
         yield f"group {each['group']}: {each['offsets']} offsets"
     yield from _uncounted(facts, "groups", "group")
+    if facts.get("gap_follows"):
+        yield "what happened next is not kept"
 
 
 def _written(place: Told) -> str:
@@ -321,6 +323,8 @@ def _answer(told: Told, asked: Told) -> str:
     is_running = "is_complete" in told
     since = asked["since"]
     if since is None:
+        if asked.get("is_over"):
+            return f"{whose} is refused since an event that is no longer kept"
         if is_running:
             return f"no event that is kept makes a request of {whose} be refused"
         return f"nothing in the journal makes a request of {whose} be refused"

@@ -1,9 +1,11 @@
 """The lives of transactional ids: what happened last to each, packed, so that it outlives journal files.
 
 Who initialized it, how its transactions ended and that it was forgotten: of each id the last 20 events, and
-of all together 16 MiB, of which ids that nothing has happened to for longest lose theirs first. Only evolve
-writes here, and nothing that is decided looks at it. Long names are cut, and of a transaction over many
-partitions some are named and all are counted. No other module knows a byte of the layout.
+of all together 16 MiB, of which ids that nothing has happened to for longest lose theirs first. The newest by
+which somebody was fenced is one of the 20 however long ago it was: who took over commits, and who was fenced
+may notice late. Only evolve writes here, and nothing that is decided looks at it. Long names are cut, and of
+a transaction over many partitions some are named and all are counted. No other module knows a byte of the
+layout.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ class LifeEvent(NamedTuple):
     began_wall_ms, took_ms: -1 where no transaction was open.
     place_count, group_count: how many there were; places and groups name the first of them. Of each group is
         told how many offsets there were.
+    gap_follows: what happened next is not kept.
     """
 
     kind: Kind
@@ -79,13 +82,14 @@ class LifeEvent(NamedTuple):
     places: tuple[Place, ...] = ()
     group_count: int = 0
     groups: tuple[tuple[str, int], ...] = ()
+    gap_follows: bool = False
 
 
 NOBODY: Producer = (-1, -1)
 
-# Each event begins with a byte of kind, reason and whether it fences; then come entry, wall clock, the
-# producers before and after. Of a transaction that ended: when it began, how long it took, how many
-# partitions and groups, those that are named, and whoever asked for it.
+# Each event begins with a byte of kind, reason, whether it fences and whether a gap follows; then come entry,
+# wall clock, the producers before and after. Of a transaction that ended: when it began, how long it took,
+# how many partitions and groups, those that are named, and whoever asked for it.
 _INITIALIZED = Struct(">Bqqqhqhi")
 _ENDED = Struct(">BqqqhqhqqII")
 _EXPIRED = Struct(">Bqqqh")
@@ -94,7 +98,7 @@ _GROUP = Struct(">BI")
 _LENGTH = Struct(">H")
 _FRAME = Struct(">II")
 
-_KIND_BITS, _REASON_SHIFT, _FENCES = 0x03, 2, 0x80
+_KIND_BITS, _REASON_SHIFT, _GAP_FOLLOWS, _FENCES = 0x03, 2, 0x40, 0x80
 
 _pack_initialized = _INITIALIZED.pack
 _pack_ended = _ENDED.pack
@@ -186,8 +190,7 @@ class Lives:
             if len(life) <= EVENTS_MAX:
                 self._bytes += len(event) + EVENT_OVERHEAD_BYTES
             else:
-                self._bytes += len(event) - len(life[0])
-                del life[0]
+                self._bytes += len(event) - len(_take_one(life))
         if self._bytes > self._bytes_max:
             self._evict()
 
@@ -230,6 +233,18 @@ class Lives:
         return lives
 
 
+def _take_one(life: list[bytes]) -> bytes:
+    """Take out the oldest, or the second where the oldest is the newest by which somebody was fenced."""
+    first = life[0]
+    if first[0] & _GAP_FOLLOWS:
+        is_kept = not life[-1][0] & _FENCES
+    else:
+        is_kept = bool(first[0] & _FENCES) and not any(each[0] & _FENCES for each in life[1:])
+        if is_kept:
+            life[0] = bytes((first[0] | _GAP_FOLLOWS,)) + first[1:]
+    return life.pop(1 if is_kept else 0)
+
+
 def _size(name: str, life: list[bytes]) -> int:
     return _cost(name) + sum(map(len, life)) + (len(life) - 1) * EVENT_OVERHEAD_BYTES
 
@@ -266,6 +281,11 @@ def _reason_of(event: bytes) -> EndReason:
 
 
 def _unpacked(event: bytes) -> LifeEvent:
+    told = _unpacked_facts(event)
+    return told._replace(gap_follows=True) if event[0] & _GAP_FOLLOWS else told
+
+
+def _unpacked_facts(event: bytes) -> LifeEvent:
     kind = Kind(event[0] & _KIND_BITS)
     if kind is Kind.EXPIRED:
         _, entry, wall_ms, *before = _EXPIRED.unpack(event)
