@@ -49,6 +49,7 @@ TARGETS = {
     "one_in_flight_p50": Target(at_most=0.4),
     "end_to_end_p50": Target(at_most=0.7),
     "end_to_end_p99": Target(at_most=6),
+    "commit_p50": Target(at_most=2),
     "transactions_1_record": Target(1.3),
     "transactions_100_records_10p": Target(2.0),
     "transactions_8_producers": Target(2.0),

@@ -180,6 +180,21 @@ def transactions(name: str, records: int, partitions: int, producers: int) -> Me
     return measure
 
 
+def one_commit(bootstrap: str, sizes: Sizes) -> list[Figure]:
+    """From commit_transaction() to its return, one at a time, its one record acknowledged before."""
+    topic = create_topic(bootstrap, "commit", 1)
+    producer = new_transactional_producer(bootstrap, "commit", linger_ms=0)
+    took_ms: list[float] = []
+    ends = time.perf_counter() + sizes.latency_s
+    while time.perf_counter() < ends:
+        producer.begin_transaction()
+        _produce_and_wait(producer, topic, _TRANSACTION_VALUE)
+        began = time.perf_counter()
+        producer.commit_transaction(TIMEOUT_S)
+        took_ms.append((time.perf_counter() - began) * 1e3)
+    return _p50_and_p99("commit", took_ms)
+
+
 _TRANSACTION_VALUE = bytes(100)
 
 
@@ -290,6 +305,7 @@ MEASURES: dict[str, Measure] = {
     "produce-1kb-12": produce(1000, 12),
     "one-in-flight": one_in_flight,
     "end-to-end": end_to_end,
+    "one-commit": one_commit,
     "transactions-1": transactions("transactions_1_record", 1, 1, 1),
     "transactions-100": transactions("transactions_100_records_10p", 100, 10, 1),
     "transactions-8": transactions("transactions_8_producers", 1, 1, SIDE_BY_SIDE),

@@ -30,6 +30,8 @@ LABELS = {
     "one_in_flight_p99": "one in flight, p99",
     "end_to_end_p50": "produced to consumed at 1,000/s, p50",
     "end_to_end_p99": "produced to consumed at 1,000/s, p99",
+    "commit_p50": "one commit, p50",
+    "commit_p99": "one commit, p99",
     "transactions_1_record": "transactions of 1 record",
     "transactions_100_records_10p": "transactions of 100 records over 10 partitions",
     "transactions_8_producers": "transactions of 1 record, 8 producers",
