@@ -187,6 +187,20 @@ def test_a_request_that_was_refused_on_a_newer_connection_overtakes_nobody(proce
     assert not old.is_closed
 
 
+@pytest.mark.parametrize("make", [late_partitions, late_offsets])
+def test_a_request_about_nothing_overtakes_nobody(process: OneProcess, make: Late) -> None:
+    """Nothing was checked of it, whoever sent it."""
+    old = client_with_topic(process)
+    producer = TransactionalProducer(old, "id")  # type: ignore[arg-type]
+    request, version = make(producer)
+    for topics in ("v3_and_below_topics", "topics"):
+        if hasattr(request, topics):
+            setattr(request, topics, [])
+    process.connect().call(request, version)
+    one_transaction(producer)
+    assert not old.is_closed
+
+
 def test_the_second_generation_needs_no_such_guard(process: OneProcess) -> None:
     """Each of its transactions has its own epoch; its connections may take turns."""
     old = client_with_topic(process)

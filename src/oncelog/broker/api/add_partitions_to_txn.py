@@ -70,7 +70,8 @@ def _add_for_client(
         request.v3_and_below_topics,
         False,
     )
-    if not any(each.partition_error_code for topic in results for each in topic.results_by_partition):
+    errors = [each.partition_error_code for topic in results for each in topic.results_by_partition]
+    if errors and not any(errors):
         context.broker.overtaken.spoke(context, Kind.ADD_PARTITIONS, producer)
     return AddPartitionsToTxnResponse(results_by_topic_v3_and_below=results)
 

@@ -59,7 +59,8 @@ def handle(context: Context, request: TxnOffsetCommitRequest) -> TxnOffsetCommit
         return errors
 
     rows = commit(context.broker.state, request.topics, execute, is_by_id=False)
-    if is_first_generation and not any(error for row in rows for error in row):
+    errors = [error for row in rows for error in row]
+    if is_first_generation and errors and not any(errors):
         context.broker.overtaken.spoke(context, Kind.COMMIT_OFFSETS, producer)
     return TxnOffsetCommitResponse(
         topics=[
