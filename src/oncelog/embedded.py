@@ -32,6 +32,7 @@ from oncelog.broker.faults import Faults
 from oncelog.broker.kafka_releases import RELEASES, as_of
 from oncelog.broker.options import (
     MEMORY_BYTES_MAX,
+    MEMORY_BYTES_MIN,
     OF_SERVE_ALONE,
     Options,
     UsageError,
@@ -109,8 +110,8 @@ class Broker:
             raise UsageError(f"topics={topics!r} is one text; several names are meant, such as [{topics!r}]")
         self._topics = dict(topics) if isinstance(topics, Mapping) else dict.fromkeys(topics, 1)
         if self._is_in_memory:
-            if memory_bytes_max < 1:
-                raise UsageError(f"memory_bytes_max={memory_bytes_max} leaves no room for anything")
+            if memory_bytes_max < MEMORY_BYTES_MIN:
+                raise UsageError(f"memory_bytes_max={memory_bytes_max} is less than {MEMORY_BYTES_MIN}")
             options = memory_defaults(memory_bytes_max) | options
         options.setdefault("group_initial_rebalance_delay_ms", 0)
         self._options = _options(data, listen, options)

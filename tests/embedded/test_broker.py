@@ -179,6 +179,21 @@ def test_a_full_memory_refuses_as_a_full_disk_does() -> None:
         connection.close()
 
 
+def test_small_entries_stop_short_of_the_reserve_too() -> None:
+    with oncelog.Broker(topics=["t"], memory_bytes_max=1 << 20) as broker:
+        snapshot = broker.snapshot()
+        connection = RawConnection(broker.bootstrap)
+        answers = [0]
+        while answers[-1] == 0 and len(answers) < 10_000:
+            answers.append(produce(connection, "t", batch()).error_code)
+        assert answers[-1] == ErrorCode.NOT_ENOUGH_REPLICAS
+        connection.close()
+        broker.restore(snapshot)
+        connection = RawConnection(broker.bootstrap)
+        assert produce(connection, "t", batch()).error_code == 0
+        connection.close()
+
+
 # -- snapshots --
 
 
@@ -267,8 +282,8 @@ def test_what_cannot_be_meant_is_refused_with_a_sentence() -> None:
         oncelog.Broker(topics=["no/name"]).start()
     with pytest.raises(UsageError, match=r"several names are meant, such as \['orders'\]"):
         oncelog.Broker(topics="orders")
-    with pytest.raises(UsageError, match="memory_bytes_max=0 leaves no room"):
-        oncelog.Broker(memory_bytes_max=0)
+    with pytest.raises(UsageError, match="memory_bytes_max=1048575 is less than 1048576"):
+        oncelog.Broker(memory_bytes_max=(1 << 20) - 1)
     with pytest.raises(UsageError, match="data='' must not be empty"):
         oncelog.Broker("")
 

@@ -140,6 +140,6 @@ class Broker:
 
     def _keep_hot(self, written: Written) -> None:
         self.reader.cache.put(written.position, written.payload)
-        self.disk_space.wrote(len(written.payload))
+        self.disk_space.wrote_entry(len(written.payload))
         if self.faults is not None:
             self.faults.durable(written.position)

@@ -15,6 +15,8 @@ log = logging.getLogger("oncelog.disk")
 CHECK_INTERVAL_MS = 1000
 CHECK_AFTER_BYTES = 32 << 20
 """Or a quarter of the reserve, where that is less."""
+ENTRY_BYTES = 4096
+"""What an entry may take besides its payload."""
 
 
 class DiskSpace:
@@ -33,6 +35,10 @@ class DiskSpace:
         self._unseen_bytes = 0
         self._unseen_bytes_max = min(CHECK_AFTER_BYTES, free_bytes_min // 4)
         self._check_and_repeat()
+
+    def wrote_entry(self, payload_bytes: int) -> None:
+        """One more entry has gone to the journal: on a disk it fills blocks, in memory it costs objects."""
+        self.wrote(payload_bytes + ENTRY_BYTES)
 
     def wrote(self, size_bytes: int) -> None:
         """So much more has gone to the journal."""

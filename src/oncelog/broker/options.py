@@ -24,9 +24,10 @@ ENVIRONMENT_PREFIX = "ONCELOG_"
 CONFIG_OPTION = "config"
 
 
-MEMORY_BYTES_MAX = 1 << 30
+MEMORY_BYTES_MIN, MEMORY_BYTES_MAX = 1 << 20, 1 << 30
 MEMORY_RESERVE_SHARE = 8
 REQUEST_BYTES_MAX = 100 << 20
+ENTRY_BYTES, ENTRY_BYTES_MIN = 1 << 20, 4096
 
 OF_SERVE_ALONE = ("dev", "admin", "metrics_rows", "log_level", "log_format")
 """Options of the process, which an embedding program has in its own hands."""
@@ -303,9 +304,9 @@ class Options:
         group=_MEMORY,
     )
     entry_bytes: int = _option(
-        _bytes_kind(4096, 1 << 30),
+        _bytes_kind(ENTRY_BYTES_MIN, 1 << 30),
         "Produce requests wait for the next journal entry once the open one holds this much.",
-        default=1 << 20,
+        default=ENTRY_BYTES,
         group=_MEMORY,
     )
     payload_cache_bytes: int = _option(
@@ -675,12 +676,14 @@ def dev_defaults(*, has_data: bool) -> dict[str, Any]:
 
 def memory_defaults(memory_bytes_max: int) -> dict[str, Any]:
     """What a journal in memory changes of the defaults: some is kept for what must go on when it is full,
-    such as ends of transactions, and no request may be larger than half of that.
+    such as ends of transactions. No request may be larger than half of that, and no entry, of many requests,
+    is filled much beyond an eighth: what is under way when the reserve is reached must still fit.
     """
     reserve_bytes = memory_bytes_max // MEMORY_RESERVE_SHARE
     return {
         "disk_reserve_bytes": reserve_bytes,
         "socket_request_max_bytes": min(REQUEST_BYTES_MAX, reserve_bytes // 2),
+        "entry_bytes": max(ENTRY_BYTES_MIN, min(ENTRY_BYTES, reserve_bytes // 8)),
     }
 
 
