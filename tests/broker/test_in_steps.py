@@ -150,6 +150,32 @@ def test_a_topic_that_becomes_compacted_meanwhile_needs_keys_too(process: OnePro
     ] == [("plain", [INVALID_RECORD]), ("compacted", [0])]
 
 
+def test_what_was_looked_at_waits_for_room_in_the_entry_like_any_other() -> None:
+    """However much was asked for, an entry exceeds its bound by one request."""
+    with one_process(entry_bytes=4096) as process:
+        client, others = process.connect(), process.connect()
+        compacted(client)
+        assert client.call(create_topic("plain"), 7).topics[0].error_code == 0
+        process.journal.hold()
+        large = produce_request([("plain", 0, batch([b"x" * 5000]))])
+        others.send(large, 11)
+        process.settle()
+        looked_at = client.encode(produce_request([("compacted", 0, dense_batch())]), 11)
+        filling = [others.encode(large, 11) for _ in range(2)]
+
+        def come() -> None:
+            client.transport.protocol.data_received(looked_at)
+            others.transport.protocol.data_received(b"".join(filling))
+
+        process.within(come)
+        process.settle()
+        assert process.broker.engine.waiting_for_room_count == 2
+        process.let_go()
+        assert [results(answer) for answer in others.answers()] == [[(0, 0)], [(0, 1)], [(0, 2)]]
+        assert [results(answer) for answer in client.answers()] == [[(0, 0)]]
+        assert process.errors == []
+
+
 def test_what_is_looked_at_for_a_closed_connection_is_never_appended(process: OneProcess) -> None:
     client, gone = process.connect(), process.connect()
     compacted(client)
