@@ -134,6 +134,24 @@ def test_of_all_work_in_steps_one_step_is_taken_in_each_turn() -> None:
     assert done == [0, 1]
 
 
+def test_work_whose_end_goes_wrong_leaves_the_rest_its_turns() -> None:
+    def work() -> Iterator[None]:
+        yield
+
+    def end_badly() -> None:
+        raise ValueError("a fault in what comes after the work")
+
+    timers = HeldTimers()
+    turns = Turns(timers)
+    done: list[str] = []
+    turns.take(work(), end_badly, pytest.fail)
+    turns.take(work(), partial(done.append, "the other"), pytest.fail)
+    with pytest.raises(ValueError, match="a fault"):
+        timers.run()
+    timers.run()
+    assert done == ["the other"]
+
+
 def test_a_topic_that_becomes_compacted_meanwhile_needs_keys_too(process: OneProcess) -> None:
     """Between the steps others change what the request needs; what it needs in the end, counts."""
     client, other = process.connect(), process.connect()

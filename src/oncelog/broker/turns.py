@@ -69,9 +69,11 @@ class Turns:
 
     def _turn(self) -> None:
         self._is_due = False
-        while self._waiting:
-            work = self._waiting.popleft()
-            if not work.is_cancelled:
-                self._step(work)
-                break
-        self._continue_later()
+        try:
+            while self._waiting:
+                work = self._waiting.popleft()
+                if not work.is_cancelled:
+                    self._step(work)
+                    break
+        finally:
+            self._continue_later()
