@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oncelog.broker.options import Address, Listener, Options, UsageError, options_json, read_options
-from oncelog.broker.serve import open_addresses
+from oncelog.broker.serve import _warn_of_open_addresses, open_addresses
 from oncelog.wire.messages.describe_cluster import DescribeClusterRequest
 from oncelog.wire.messages.find_coordinator import FindCoordinatorRequest
 from oncelog.wire.messages.metadata import MetadataRequest
@@ -108,3 +108,10 @@ def test_one_warning_for_all_addresses_that_others_can_reach(server_in: ServerPr
     (line,) = [line for line in server_in.output().splitlines() if "no authentication" in line]
     assert "WARN" in line.upper()
     assert "0.0.0.0:0=localhost:0, 0.0.0.0:0=127.0.0.1:0" in line
+
+
+def test_an_open_admin_address_can_be_read_only(caplog: pytest.LogCaptureFixture) -> None:
+    _warn_of_open_addresses(read({"listen": "10.0.0.1:9092", "admin": "0.0.0.0:9644"}))
+    listener, admin = caplog.messages
+    assert listener.endswith("whoever reaches 10.0.0.1:9092 can read and write everything")
+    assert admin.endswith("whoever reaches 0.0.0.0:9644 can read what the broker tells of itself")

@@ -302,6 +302,28 @@ def test_a_crash_at_a_position_keeps_that_and_loses_what_follows(any_broker: onc
     connection.close()
 
 
+def test_one_crash_at_a_position_is_waited_for_at_a_time(any_broker: oncelog.Broker) -> None:
+    faults, others = Faults(any_broker), Faults(any_broker)
+    wait_for(lambda: any_broker.journal_position == 2, "the seal")
+    crash = faults.crash(at_position=3)
+    for each in (faults, others):
+        with pytest.raises(UsageError, match="is to crash at journal position 3 already"):
+            each.crash(at_position=4)
+    assert len(faults.unused()) == 1
+    assert not others.unused()
+    others.clear()
+    connection = RawConnection(any_broker.bootstrap)
+    connection.send(produce_request([("t", 0, batch())]), 11)
+    assert connection.is_closed_by_broker(), "the first one is still meant"
+    crash.wait()
+    connection.close()
+    wait_for(lambda: any_broker.journal_position >= 3, "the restart")
+    faults.crash(at_position=any_broker.journal_position + 2)
+    faults.clear()
+    faults.crash(at_position=any_broker.journal_position + 2)
+    faults.clear()
+
+
 def test_a_crash_now_keeps_everything_that_was_acknowledged(any_broker: oncelog.Broker) -> None:
     connection = RawConnection(any_broker.bootstrap)
     producer = TransactionalProducer(connection, "crashing")

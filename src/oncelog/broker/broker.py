@@ -31,6 +31,7 @@ from oncelog.broker.refusal_history import Refusals
 from oncelog.broker.refused_batches import RefusedBatches
 from oncelog.broker.registry import Registry
 from oncelog.broker.remembered import Producers, TransactionalIds
+from oncelog.broker.room import Tier
 from oncelog.broker.turns import Turns
 from oncelog.journal import Journal, Written
 from oncelog.machine.state import State
@@ -89,7 +90,11 @@ class Broker:
         self.deadlines = Deadlines(loop, self.engine.stop_for_good)
         self.turns = Turns(self.deadlines)
         self._journal = journal
-        self.disk_space = DiskSpace(journal.free_bytes, options.disk_reserve_bytes, self.deadlines)
+        self.disk_space = DiskSpace(
+            journal.free_bytes, options.disk_reserve_bytes, self.deadlines, is_memory=not options.data
+        )
+        self.engine.has_room = self._has_room
+        self._seen_durable_bytes = 0
         self.fetch_sessions = FetchSessions(random_bytes)
         self.random_bytes = random_bytes
         self.groups = GroupCoordinator(self.engine, self.deadlines, self.random_uuid, options.group_options())
@@ -138,8 +143,13 @@ class Broker:
         self.deadlines.close()
         await self.engine.close()
 
+    def _has_room(self, tier: Tier, size_bytes: int) -> bool:
+        return self.disk_space.has_room(tier, size_bytes + self.engine.undurable_bytes)
+
     def _keep_hot(self, written: Written) -> None:
         self.reader.cache.put(written.position, written.payload)
-        self.disk_space.wrote_entry(len(written.payload))
+        durable_bytes = self.engine.durable_bytes
+        self.disk_space.wrote(durable_bytes - self._seen_durable_bytes)
+        self._seen_durable_bytes = durable_bytes
         if self.faults is not None:
             self.faults.durable(written.position)

@@ -1,6 +1,7 @@
 """Watches how much room the journal has left: accepting stops before a write can fail for want of it.
 
-Asks now and then, and sooner where much was written. Knows the journal's `free_bytes`, not what is refused.
+Asks now and then, and sooner where much was written. Knows the journal's `free_bytes` and what each tier of
+commands must leave, not what is refused.
 """
 
 from __future__ import annotations
@@ -9,36 +10,58 @@ import logging
 from collections.abc import Callable
 
 from oncelog.broker.deadlines import Deadlines
+from oncelog.broker.room import Tier
 
 log = logging.getLogger("oncelog.disk")
 
 CHECK_INTERVAL_MS = 1000
 CHECK_AFTER_BYTES = 32 << 20
 """Or a quarter of the reserve, where that is less."""
-ENTRY_BYTES = 4096
-"""What an entry may take besides its payload."""
+ENTRIES_BYTES = 2 * 4096
+"""What a decision may take besides its events and batches: it may open an entry, and a seal follows that."""
+FOR_ENDS_BYTES_MAX, FOR_ENDS_SHARE = 64 << 20, 2
+"""Of the reserve, what is kept for ends: half, where that is not more than plenty."""
+OF_MEMORY = "disk_reserve_bytes; an eighth of memory_bytes_max unless it was set"
+FOR_OWN_ENDS_SHARE = 4
+"""Of that, what is left to the broker's own ends."""
 
 
 class DiskSpace:
     """free_bytes: what was left at the last look; is_nearly_full: that was less than `free_bytes_min`.
 
-    What keeps the log going (ends of transactions, offsets, heartbeats) is accepted all the same; the reserve
-    is for it.
+    Produce stops at the reserve, which is for what keeps the log going; `has_room` keeps the lower parts of
+    it for ends of transactions and deletions, and for those that nobody asks for.
     """
 
-    def __init__(self, free_bytes: Callable[[], int], free_bytes_min: int, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        free_bytes: Callable[[], int],
+        free_bytes_min: int,
+        deadlines: Deadlines,
+        *,
+        is_memory: bool = False,
+    ) -> None:
         self.is_nearly_full = False
         self.free_bytes = 0
         self._free_bytes = free_bytes
         self._free_bytes_min = free_bytes_min
         self._deadlines = deadlines
+        self._is_memory = is_memory
+        self._is_known = False
+        for_ends_bytes = min(FOR_ENDS_BYTES_MAX, free_bytes_min // FOR_ENDS_SHARE)
+        self._left_by = {
+            Tier.GROWS: for_ends_bytes,
+            Tier.ENDS: for_ends_bytes // FOR_OWN_ENDS_SHARE,
+            Tier.OWN: 0,
+        }
         self._unseen_bytes = 0
         self._unseen_bytes_max = min(CHECK_AFTER_BYTES, free_bytes_min // 4)
         self._check_and_repeat()
 
-    def wrote_entry(self, payload_bytes: int) -> None:
-        """One more entry has gone to the journal: on a disk it fills blocks, in memory it costs objects."""
-        self.wrote(payload_bytes + ENTRY_BYTES)
+    def has_room(self, tier: Tier, size_bytes: int) -> bool:
+        """Whether so much more than was told of by `wrote` leaves what commands of that tier must leave."""
+        left_bytes = self.free_bytes - self._unseen_bytes - size_bytes - ENTRIES_BYTES
+        return left_bytes >= self._left_by[tier] or not self._is_known
 
     def wrote(self, size_bytes: int) -> None:
         """So much more has gone to the journal."""
@@ -57,15 +80,20 @@ class DiskSpace:
         except OSError as failed:
             log.warning("the free space of the data directory is not known: %s", failed)
             return
+        self._is_known = True
         self.free_bytes = free_bytes
         was_nearly_full = self.is_nearly_full
         self.is_nearly_full = free_bytes < self._free_bytes_min
         if self.is_nearly_full and not was_nearly_full:
             log.error(
-                "the disk is nearly full: %d MiB are free, %d MiB are kept in reserve "
-                "(--disk-reserve-bytes); Produce and InitProducerId are refused until there is more",
-                free_bytes >> 20,
-                self._free_bytes_min >> 20,
+                "%s: %d KiB are free, %d KiB are kept in reserve (%s); Produce and InitProducerId are "
+                "refused until there is more, and below %d KiB whatever else makes the log grow",
+                "the memory is nearly full" if self._is_memory else "the disk is nearly full",
+                free_bytes >> 10,
+                self._free_bytes_min >> 10,
+                OF_MEMORY if self._is_memory else "--disk-reserve-bytes",
+                self._left_by[Tier.GROWS] >> 10,
             )
         elif was_nearly_full and not self.is_nearly_full:
-            log.warning("there is room on the disk again: %d MiB are free", free_bytes >> 20)
+            where = "in the memory" if self._is_memory else "on the disk"
+            log.warning("there is room %s again: %d KiB are free", where, free_bytes >> 10)

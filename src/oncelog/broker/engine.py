@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from oncelog.broker.clock import Clock
 from oncelog.broker.metrics import EngineCounts
 from oncelog.broker.published import Movement, Published, movement_of
+from oncelog.broker.room import Tier, refusal_of, tier_of
 from oncelog.journal import EntryToWrite, Journal, Written
 from oncelog.machine.commands import Produce, ProduceResult
 from oncelog.machine.decide import decide
@@ -33,6 +34,10 @@ log = logging.getLogger("oncelog.engine")
 
 Buffer = bytes | memoryview
 SEAL_AFTER_IDLE_S = 0.1
+ENTRY_BYTES = 4096
+"""What an entry may take besides events and payload: blocks on a disk, objects in memory."""
+MARKER_BYTES = 128
+"""More than a control batch takes; a command ends one transaction at most."""
 
 
 class EngineFailed(RuntimeError):
@@ -85,6 +90,9 @@ class Engine:
         self.durable_position = journal.next_position - 1
         self.failure: BaseException | None = None
         self.counts = EngineCounts()
+        self.has_room: Callable[[Tier, int], bool] = lambda _tier, _size_bytes: True
+        self.decided_bytes = 0
+        self.durable_bytes = 0
         self._journal = journal
         self._clock = clock
         self._loop = loop
@@ -96,6 +104,7 @@ class Engine:
         self._stamp = self.durable_position
         self._next_position = journal.next_position
         self._writing: Movement | None = None
+        self._writing_ends_at_bytes = 0
         self._submit_is_due = False
         self._held: deque[tuple[int, Held]] = deque()
         self._waiting_for_room: deque[Callable[[], None]] = deque()
@@ -124,8 +133,8 @@ class Engine:
         Raises whatever decide raises, with nothing changed; EngineFailed when the engine has stopped.
         """
         events, reply, time = self._decide(command)
-        if events:
-            self._append(events, (), time)
+        if events and not self._append(command, events, (), time):
+            return refusal_of(command)
         return reply
 
     def produce(self, command: Produce, batches: Sequence[Buffer]) -> tuple[ProduceResult, ...]:
@@ -133,7 +142,8 @@ class Engine:
         events, reply, time = self._decide(command)
         if events:
             accepted = [batch for batch, result in zip(batches, reply, strict=True) if result.appended]
-            self._append(events, accepted, time)
+            if not self._append(command, events, accepted, time):
+                reply = refusal_of(command)
         return reply  # type: ignore[no-any-return]
 
     def _decide(self, command: Any) -> tuple[list[Event], Any, Time]:
@@ -148,9 +158,14 @@ class Engine:
         events, reply = decide(self.state, command, time)
         return events, reply, time
 
-    def _append(self, events: list[Event], batches: Sequence[Buffer], time: Time) -> None:
+    def _append(self, command: Any, events: list[Event], batches: Sequence[Buffer], time: Time) -> bool:
+        """False, and nothing has changed, where the journal has no room for what was decided."""
         encoded = [event.encode() for event in events]
+        size_bytes = MARKER_BYTES + sum(map(len, encoded)) + sum(map(len, batches))
+        if not (self.has_room(Tier.GROWS, size_bytes) or self.has_room(tier_of(command), size_bytes)):
+            return False
         entry = self._open or self._open_entry(time)
+        self.decided_bytes += size_bytes
         entry.commands += 1
         entry.events += encoded
         remaining = iter(batches)
@@ -162,6 +177,7 @@ class Engine:
         except BaseException as broken:
             self.stop_for_good(broken)
             raise EngineFailed(f"an event could not be applied: {broken!r}") from broken
+        return True
 
     def _lay_payload(self, entry: OpenEntry, event: Event, batches: Any) -> None:
         """Append the bytes that belong to `event`, in the order of the events."""
@@ -191,6 +207,7 @@ class Engine:
         self._next_position += 1
         entry = OpenEntry(position, time.wall_ms, time.age_ms)
         self._open = entry
+        self.decided_bytes += ENTRY_BYTES
         self._stamp = position
         self._idle.clear()
         if self._writing is None and not self._submit_is_due:
@@ -214,6 +231,13 @@ class Engine:
     def wait_for_room(self, resume: Callable[[], None]) -> None:
         """Call `resume` once, in arrival order over all connections, when a produce may be decided."""
         self._waiting_for_room.append(resume)
+
+    # --- room in the journal ---
+
+    @property
+    def undurable_bytes(self) -> int:
+        """At most so much was decided and is not durable yet."""
+        return self.decided_bytes - self.durable_bytes
 
     # --- stamps and held replies ---
 
@@ -246,6 +270,7 @@ class Engine:
             return
         self._open = None
         self._writing = movement_of(entry.at)
+        self._writing_ends_at_bytes = self.decided_bytes
         at = entry.at
         events = b"".join(entry.events)
         self.counts.submitted(entry.commands, len(events) + entry.payload_bytes)
@@ -270,6 +295,7 @@ class Engine:
             self.stop_for_good(written.error)
             return
         self.counts.confirmed()
+        self.durable_bytes = self._writing_ends_at_bytes
         self._on_durable(written)
         self.durable_position = written.position
         woken = self.published.publish(movement)
@@ -313,6 +339,8 @@ class Engine:
         self._next_position += 1
         self._writing = Movement([], [])
         self._sealed_position = position
+        self.decided_bytes += ENTRY_BYTES
+        self._writing_ends_at_bytes = self.decided_bytes
         self._idle.clear()
         self.counts.submitted_seal()
         self._journal.append(

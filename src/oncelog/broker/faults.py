@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
+from oncelog.broker.options import UsageError
 from oncelog.broker.refusals import refusal
 from oncelog.broker.registry import Route, handle_at_once
 from oncelog.wire.definition import ZERO_UUID, Message
@@ -270,11 +271,19 @@ class Faults:
             self._faults.remove(fault)
 
     def crash_at(self, position: int, crash: Callable[[], None]) -> None:
-        """Crash when that journal position is durable, before any answer of it has left."""
+        """Crash when that journal position is durable, before any answer of it has left.
+
+        Raises UsageError where another crash is waited for.
+        """
+        if self._crash is not None:
+            raise UsageError(
+                f"the broker is to crash at journal position {self._crash[0]} already; wait for that crash, "
+                "or forget it with clear(), before you ask for another"
+            )
         self._crash = (position, crash)
 
     def no_crash(self, crash: Callable[[], None] | None) -> None:
-        """Do not, where it is that one which was asked for last."""
+        """Do not, where it is that one which is waited for."""
         if self._crash is not None and self._crash[1] is crash:
             self._crash = None
 

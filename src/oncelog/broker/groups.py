@@ -372,7 +372,11 @@ class GroupCoordinator:
         reply = self._facts.execute(
             ReplaceStaticMember(group.id, group.generation, old.member_id, member.as_fact())
         )
-        assert not reply.error, "a Stable group and the machine agree about its members"
+        if reply.error:
+            # There is no room for it: what a rebalance comes to decides.
+            self._park_join(group, member, respond)
+            self._rebalance(group)
+            return None
         result = self._current_generation(group, member)
         if request.knows_skip_assignment:
             return result._replace(skip_assignment=bool(result.members))
@@ -459,12 +463,15 @@ class GroupCoordinator:
         return ErrorCode(reply.error)
 
     def _abandon(self, group: LiveGroup, error: ErrorCode) -> None:
-        """The machine refused the generation for a limit: tell the members, and forget them."""
+        """The generation was refused, for a limit or for want of room: tell the members, and forget them."""
         for member in list(group.members.values()):
             self._finish_join(group, member, JoinResult(error, member.member_id))
             self._remove(group, member)
         group.take_back(*group.pending)
         group.state = GroupState.EMPTY
+        group.protocol = None
+        if not self._is_empty_in_fact(group) and not self._start_generation(group):
+            group.generation += 1
         self._drop_if_idle(group)
 
     # --- syncing ---
@@ -518,7 +525,11 @@ class GroupCoordinator:
             self._rebalance(group)
             return
         reply = self._facts.execute(StoreAssignment(group.id, group.generation, assignments))
-        assert not reply.error, "a group that waits for its assignment and the machine agree about it"
+        if reply.error:
+            # There is no room for it. Whoever waits finds the coordinator again and joins again.
+            self._fail_syncs(group, ErrorCode.COORDINATOR_NOT_AVAILABLE)
+            self._rebalance(group)
+            return
         group.state = GroupState.STABLE
         for member in group.members.values():
             if member.sync is not None:
@@ -612,8 +623,13 @@ class GroupCoordinator:
 
     def _drop_if_idle(self, group: LiveGroup) -> None:
         """Nothing about it is soft any more: the machine knows the rest, if there ever was a generation."""
-        if group.is_idle:
+        if group.is_idle and self._is_empty_in_fact(group):
             self._groups.pop(group.id, None)
+
+    def _is_empty_in_fact(self, group: LiveGroup) -> bool:
+        """As the machine has it, which knows nothing of a generation that it had no room for."""
+        fact = self._facts.state.groups.get(group.id)
+        return fact is None or fact.is_empty
 
     # --- sessions ---
 

@@ -317,7 +317,8 @@ class Options:
     )
     disk_reserve_bytes: int = _option(
         _bytes_kind(0, 1 << 50),
-        "With less free on the disk, Produce and InitProducerId are refused, retriably.",
+        "With less free on the disk, Produce and InitProducerId are refused, retriably; with less than "
+        "half of it (64 MiB at most), whatever else makes the log grow.",
         default=512 << 20,
         group=_MEMORY,
     )

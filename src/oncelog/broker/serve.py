@@ -85,12 +85,17 @@ def _is_loopback(host: str) -> bool:
 
 
 def _warn_of_open_addresses(options: Options) -> None:
-    found = open_addresses([*options.listen, *([Listener(options.admin)] if options.admin else [])])
-    if found:
-        log.warning(
-            "there is no authentication and no encryption: whoever reaches %s can read and write everything",
-            ", ".join(map(str, found)),
-        )
+    for listeners, what in (
+        (options.listen, "can read and write everything"),
+        ([Listener(options.admin)] if options.admin else [], "can read what the broker tells of itself"),
+    ):
+        found = open_addresses(listeners)
+        if found:
+            log.warning(
+                "there is no authentication and no encryption: whoever reaches %s %s",
+                ", ".join(map(str, found)),
+                what,
+            )
 
 
 async def _serve(options: Options) -> int:

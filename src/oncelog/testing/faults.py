@@ -211,7 +211,7 @@ class Faults:
 
         What is decided after that position is lost, and nobody was told of it, nor of what that position
         holds. A broker that was idle for 100 ms has taken one position more, which holds nothing. Without a
-        position the call returns when the broker is there again.
+        position the call returns when the broker is there again. One position at a time can be waited for.
         """
         if at_position is None:
             self._broker.crash()
@@ -225,8 +225,9 @@ class Faults:
                 f"{now_at}); a crash loses nothing of that, snapshot and restore of the broker do"
             )
         handle = FaultHandle(f"the broker was to crash at journal position {at_position}")
-        self._crash = crash = partial(self._broker.crash_now, handle._happened)
+        crash = partial(self._broker.crash_now, handle._happened)
         self._change(lambda faults: faults.crash_at(at_position, crash))
+        self._crash = crash
         return self._handle(handle)
 
     # --- the end ---

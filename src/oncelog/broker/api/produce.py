@@ -23,6 +23,7 @@ from oncelog.broker.context import Context
 from oncelog.broker.overtaken import Kind
 from oncelog.broker.refusal_history import refused_in_partition
 from oncelog.broker.registry import Api, Unprepared
+from oncelog.broker.room import MESSAGE
 from oncelog.machine.commands import Produce, ProduceBatch, ProduceResult
 from oncelog.machine.state import Topic
 from oncelog.machine.topics import INTERNAL_TOPICS
@@ -172,7 +173,7 @@ def _without_room(context: Context, request: ProduceRequest, checked: ProduceBat
     """On a disk that is nearly full, where each batch is refused, and may come again."""
     if isinstance(checked, ProduceBatch) and _may_begin_anywhere(context, request):
         context.broker.refused_batches.refused(checked)
-    return Refused(ErrorCode.NOT_ENOUGH_REPLICAS, "the broker's disk is nearly full")
+    return Refused(ErrorCode.NOT_ENOUGH_REPLICAS, MESSAGE)
 
 
 def _keep_later_ones_out(
