@@ -59,9 +59,14 @@ class DiskSpace:
         self._check_and_repeat()
 
     def has_room(self, tier: Tier, size_bytes: int) -> bool:
-        """Whether so much more than was told of by `wrote` leaves what commands of that tier must leave."""
-        left_bytes = self.free_bytes - self._unseen_bytes - size_bytes - ENTRIES_BYTES
-        return left_bytes >= self._left_by[tier] or not self._is_known
+        """Whether so much more than was told of by `wrote` leaves what commands of that tier must leave.
+
+        What was told of is an upper bound: before anything is refused for it, one more look is taken.
+        """
+        needed_bytes = self._left_by[tier] + size_bytes + ENTRIES_BYTES
+        if self._unseen_bytes and self.free_bytes - self._unseen_bytes < needed_bytes:
+            self._check()
+        return self.free_bytes - self._unseen_bytes >= needed_bytes or not self._is_known
 
     def wrote(self, size_bytes: int) -> None:
         """So much more has gone to the journal."""
