@@ -259,6 +259,7 @@ def test_an_interleaved_abort_is_listed_with_its_first_offset(
         for producer in (one, two):
             producer.produce(topic, [b"x"])
     two.end(False, version=3)
+    wait_for(lambda: log_end_offset(connection, topic) == 5, "the abort's marker, before the other one")
     one.end(True, version=3)
     wait_for(lambda: last_stable_offset(connection, topic) == 6, "both markers")
     for offset in range(5):
