@@ -45,7 +45,7 @@ from oncelog.machine.events import (
 )
 from oncelog.machine.moment import At, Time
 from oncelog.machine.state import NOTHING, State, TopicPartition, TransactionalId, TransactionState
-from oncelog.machine.transaction_table import Ending, Trigger, outcome
+from oncelog.machine.transaction_table import Ending, Outcome, Trigger, outcome
 from oncelog.wire.definition import Event
 from oncelog.wire.errors import ErrorCode
 
@@ -410,18 +410,8 @@ def decide_end_txn(
         return [], EndTxnReply(follows.error)
     if follows.ending is None:
         return [], EndTxnReply(ErrorCode.NONE, transaction.producer_id, transaction.producer_epoch)
-    following = _moved_on(state, transaction, follows.epochs)
-    event = _ended(
-        state,
-        transaction,
-        follows.ending,
-        EndReason.CLIENT,
-        transaction.producer_epoch + follows.epochs,
-        following,
-        command.client_id,
-        command.host,
-    )
-    return [event], EndTxnReply(ErrorCode.NONE, *following)
+    event = _ended_as_follows(state, transaction, follows, EndReason.CLIENT, command.client_id, command.host)
+    return [event], EndTxnReply(ErrorCode.NONE, event.next_producer_id, event.next_producer_epoch)
 
 
 def _end_trigger(transaction: TransactionalId, command: EndTxn) -> tuple[Trigger | None, ErrorCode]:
@@ -458,6 +448,28 @@ def _end_trigger_v2(
     if command.producer_epoch != transaction.producer_epoch:
         return None, ErrorCode.PRODUCER_FENCED
     return (Trigger.COMMIT_V2 if command.commit else Trigger.ABORT_V2), ErrorCode.NONE
+
+
+def _ended_as_follows(
+    state: State,
+    transaction: TransactionalId,
+    follows: Outcome,
+    reason: EndReason,
+    client_id: str | None,
+    host: str,
+) -> TransactionEnded:
+    """The end that a row of the table asks for; its markers carry the epoch that the producer moves on to."""
+    assert follows.ending is not None, "the table ends the transaction here"
+    return _ended(
+        state,
+        transaction,
+        follows.ending,
+        reason,
+        transaction.producer_epoch + follows.epochs,
+        _moved_on(state, transaction, follows.epochs),
+        client_id,
+        host,
+    )
 
 
 def _ended(
@@ -535,17 +547,7 @@ def decide_abort_on_partitions(
     if transaction is None or not is_covered:
         return [], AbortOnPartitionsReply(errors)
     follows = outcome(transaction.state, Trigger.ADMIN_ABORT)
-    assert follows.ending is not None, "only an open transaction covers anything"
-    event = _ended(
-        state,
-        transaction,
-        follows.ending,
-        EndReason.ADMIN,
-        transaction.producer_epoch + follows.epochs,
-        _moved_on(state, transaction, follows.epochs),
-        command.client_id,
-        command.host,
-    )
+    event = _ended_as_follows(state, transaction, follows, EndReason.ADMIN, command.client_id, command.host)
     return [event], AbortOnPartitionsReply(errors)
 
 
@@ -632,17 +634,7 @@ def decide_abort_timed_out(
     if deadline_age_ms(transaction) > time.age_ms:
         # Another transaction of the same epoch (first generation), begun since the command was made.
         return [], HousekeepingReply(ErrorCode.INVALID_TXN_STATE)
-    assert follows.ending is not None
-    event = _ended(
-        state,
-        transaction,
-        follows.ending,
-        EndReason.TIMEOUT,
-        transaction.producer_epoch + follows.epochs,
-        _moved_on(state, transaction, follows.epochs),
-        None,
-        "",
-    )
+    event = _ended_as_follows(state, transaction, follows, EndReason.TIMEOUT, None, "")
     return [event], HousekeepingReply(ErrorCode.NONE)
 
 
